@@ -1,0 +1,127 @@
+# parley: build, test, measure. `make help` lists what there is.
+
+CC       ?= gcc
+BUILD    ?= build
+OPT      ?= -O2
+SANITIZE ?=
+V        ?=
+
+# `make V=1` shows the commands.
+Q := $(if $(V),,@)
+
+PACKAGES := libwebsockets libcurl libcrypto libcjson yaml-0.1
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes \
+            -Wmissing-prototypes -Wundef -Wvla -Wimplicit-fallthrough
+CPPFLAGS += -D_GNU_SOURCE -I. -Iinclude
+CFLAGS   += -std=c17 -g $(OPT) $(WARNINGS) -fvisibility=hidden -fPIC -fno-omit-frame-pointer \
+            -MMD -MP -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined)
+LDFLAGS  += -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+LDLIBS   += -lwebsockets -lev -lcurl -lssl -lcrypto -lcjson -lyaml -lm
+
+LIB_SRC   := $(wildcard runtime/*.c transport/*.c peers/*.c)
+CLI_SRC   := $(wildcard peers/cli/*.c)
+BENCH_SRC := $(wildcard bench/*.c)
+RIVAL_SRC := $(wildcard bench/rivals/*.c)
+TEST_SRC  := $(sort $(wildcard test/test_*.c test/*/test_*.c))
+TEST_LIB  := test/check.c
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+LIB_OBJ   := $(call obj,$(LIB_SRC))
+CLI_OBJ   := $(call obj,$(CLI_SRC))
+BENCH_OBJ := $(call obj,$(BENCH_SRC))
+TESTS     := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
+RIVALS    := $(patsubst bench/rivals/%.c,$(BUILD)/rivals/%,$(RIVAL_SRC))
+C_FILES    = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+
+LIBS     := $(BUILD)/libparley.a $(BUILD)/libparley.so.0
+PROGRAMS := $(BUILD)/parley $(BUILD)/parley-bench $(RIVALS)
+
+.DEFAULT_GOAL := all
+.PHONY: help deps deps-bench run all test test-asan test-tsan fuzz bench lint format install clean nightly
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+deps: ## install the Debian packages that building and testing need
+	$(Q)sh conf/deps.sh build
+deps-bench: ## install what the larger comparisons need
+	$(Q)sh conf/deps.sh bench
+
+all: deps ## build the libraries, parley and parley-bench
+	$(Q)$(MAKE) --no-print-directory programs
+
+.PHONY: programs tests
+programs: $(LIBS) $(PROGRAMS)
+tests: programs $(TESTS)
+
+run: all ## the main job: 200,000 messages to 200 peers, then the same with fallback to HTTP
+	$(Q)$(BUILD)/parley-bench run
+
+test: all ## build and run every test
+	$(Q)$(MAKE) --no-print-directory tests
+	$(Q)BUILD=$(BUILD) CC="$(CC)" sh test/run.sh $(TESTS)
+
+test-asan: deps ## the tests under Address, UB and LeakSanitizer
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPT=-O1 SANITIZE=address,undefined test
+
+test-tsan: deps ## the tests under ThreadSanitizer
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan OPT=-O1 SANITIZE=thread test
+
+bench: all ## fan-out beside its rivals
+	$(Q)$(BUILD)/parley-bench fanout --peers 100 --messages 500000 --payload 100 --with-rivals
+
+nightly: test test-asan test-tsan bench ## everything, the long parts included
+
+lint: deps ## formatting, clang-tidy, cppcheck, layering
+	$(Q)sh test/lint.sh
+
+format: deps ## rewrite the sources as clang-format wants them
+	$(Q)clang-format -i $(C_FILES)
+
+PREFIX ?= /usr/local
+install: all ## install below $(DESTDIR)$(PREFIX)
+	$(Q)install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/doc/parley
+	$(Q)install $(BUILD)/parley $(BUILD)/parley-bench $(DESTDIR)$(PREFIX)/bin
+	$(Q)install -m 644 $(BUILD)/libparley.a $(BUILD)/libparley.so.0 $(DESTDIR)$(PREFIX)/lib
+	$(Q)ln -sf libparley.so.0 $(DESTDIR)$(PREFIX)/lib/libparley.so
+	$(Q)install -m 644 include/parley.h $(DESTDIR)$(PREFIX)/include
+	$(Q)install -m 644 conf/peer_service.yaml README.md transport/PROTOCOL.md $(DESTDIR)$(PREFIX)/share/doc/parley
+
+clean: ## remove what was built
+	$(Q)rm -rf $(BUILD)
+
+# ---- how things are made ----
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC    $<")
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/libparley.a: $(LIB_OBJ)
+	$(if $(V),,@echo "  AR    $@")
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/libparley.so.0: $(LIB_OBJ)
+	$(if $(V),,@echo "  LD    $@")
+	$(Q)$(CC) -shared -Wl,-soname,libparley.so.0 $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/parley: $(CLI_OBJ) $(BUILD)/libparley.a
+	$(if $(V),,@echo "  LD    $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/parley-bench: $(BENCH_OBJ) $(BUILD)/libparley.a
+	$(if $(V),,@echo "  LD    $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/rivals/%: $(BUILD)/obj/bench/rivals/%.o
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LD    $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/test/%: $(BUILD)/obj/test/%.o $(call obj,$(TEST_LIB)) $(BUILD)/libparley.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LD    $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcunit
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

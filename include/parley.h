@@ -1,0 +1,610 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * parley: talk to many peers at once.
+ *
+ * A runtime hosts peers. Each peer is an actor with a lock-free mailbox: any thread
+ * posts messages, the peer's own worker delivers them over its WebSocket and over HTTP
+ * when the WebSocket is down, and every accepted message ends in exactly one result.
+ *
+ * Conventions, true for every function below unless its comment says otherwise:
+ *  - Thread: any. No function blocks, except those that say so.
+ *  - Strings are UTF-8, copied before the call returns, and stay the caller's.
+ *  - Outputs come last, are named ret_…, and are untouched when the call fails.
+ *  - A structure whose first member is `size` is filled by its _init() function first;
+ *    members added by a later release then keep their defaults.
+ *  - Callbacks run on a worker of the runtime. They must not block: a callback that waits
+ *    holds up every peer of that worker. They may call any function but parley_drain() and
+ *    parley_close(), which answer PARLEY_EDEADLK there.
+ */
+#ifndef PARLEY_H
+#define PARLEY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PARLEY_VERSION_MAJOR 0
+#define PARLEY_VERSION_MINOR 1
+#define PARLEY_VERSION_PATCH 0
+#define PARLEY_VERSION       "0.1.0"
+
+#if defined(__GNUC__)
+#define PARLEY_API __attribute__((visibility("default")))
+#else
+#define PARLEY_API
+#endif
+
+/* ---- Status ------------------------------------------------------------------------ */
+
+/* X(name, value, text, whether trying the same call again can help) */
+#define PARLEY_STATUS_MAP(X)                                                       \
+    X(OK, 0, "success", false)                                                     \
+    X(EINVAL, 1, "invalid argument", false)                                        \
+    X(ENOMEM, 2, "out of memory", true)                                            \
+    X(EAGAIN, 3, "mailbox full: wait until the peer is writable", true)            \
+    X(ECLOSED, 4, "runtime is draining or closed, or the peer was removed", false) \
+    X(EUNKNOWN, 5, "no such peer", false)                                          \
+    X(EEXIST, 6, "a peer with this id exists already", false)                      \
+    X(ETOOBIG, 7, "message exceeds a configured limit", false)                     \
+    X(EURL, 8, "malformed or unsupported URL", false)                              \
+    X(ECONFIG, 9, "invalid configuration", false)                                  \
+    X(EADDRINUSE, 10, "address already in use", true)                              \
+    X(EADDR, 11, "address cannot be listened on or resolved", false)               \
+    X(ETIMEDOUT, 12, "timed out", true)                                            \
+    X(EDEADLK, 13, "not allowed inside a callback", false)                         \
+    X(EFORK, 14, "runtime belongs to the parent process", false)                   \
+    X(ESYSTEM, 15, "system call failed", true)                                     \
+    X(EREFUSED, 16, "the peer or the policy refused", false)                       \
+    X(EUNREACHABLE, 17, "the peer cannot be reached", true)                        \
+    X(EPROTO, 18, "the peer broke the protocol", false)                            \
+    X(ELIMIT, 19, "a configured limit is reached", true)
+
+typedef enum parley_status {
+#define PARLEY_STATUS_ENUM_(name, value, text, retry) PARLEY_##name = value,
+    PARLEY_STATUS_MAP(PARLEY_STATUS_ENUM_)
+#undef PARLEY_STATUS_ENUM_
+} parley_status;
+
+/** Returns the text of a status, never NULL: "unknown status" for a value not in the list. */
+PARLEY_API const char *parley_strerror(parley_status status);
+
+/** Returns the enumerator's name without its prefix ("EAGAIN"), never NULL. */
+PARLEY_API const char *parley_status_name(parley_status status);
+
+/** Tells whether repeating the call that gave this status can help. */
+PARLEY_API bool parley_status_retry(parley_status status);
+
+/** Returns the version of the library in use, "major.minor.patch". */
+PARLEY_API const char *parley_version(void);
+
+/* ---- Handles and small types ------------------------------------------------------- */
+
+/** A runtime: its workers, HTTP worker, peers, and the address it listens on. */
+typedef struct parley parley;
+
+/** A peer of one runtime. Plain value: copy it freely. Stale handles are recognised. */
+typedef struct parley_peer {
+    uint64_t value; /**< 0 is no peer */
+} parley_peer;
+
+/** Names one accepted message within its runtime. */
+typedef struct parley_id {
+    uint64_t peer;
+    uint64_t number;
+} parley_id;
+
+/** Names one inbound message whose handler answered PARLEY_LATER. */
+typedef struct parley_token {
+    uint64_t session;
+    uint64_t number;
+} parley_token;
+
+/** Which transports a peer's messages may take, and in which order. */
+typedef enum parley_preference {
+    PARLEY_WEBSOCKET_FIRST = 0, /**< WebSocket; HTTP while it is down */
+    PARLEY_WEBSOCKET_ONLY = 1,  /**< never HTTP: wait for the WebSocket until the deadline */
+    PARLEY_HTTP_FIRST = 2,      /**< HTTP; WebSocket when HTTP fails without an answer */
+    PARLEY_HTTP_ONLY = 3,       /**< never opens a WebSocket */
+} parley_preference;
+
+/** A message's own wish; it never overrides an _ONLY preference. */
+typedef enum parley_hint {
+    PARLEY_HINT_NONE = 0,
+    PARLEY_HINT_WEBSOCKET = 1, /**< this message as under PARLEY_WEBSOCKET_FIRST */
+    PARLEY_HINT_HTTP = 2,      /**< this message over HTTP only */
+} parley_hint;
+
+typedef enum parley_transport {
+    PARLEY_TRANSPORT_NONE = 0,
+    PARLEY_TRANSPORT_WEBSOCKET = 1,
+    PARLEY_TRANSPORT_HTTP = 2,
+} parley_transport;
+
+/** Which protocol a peer speaks. */
+typedef enum parley_dialect {
+    PARLEY_DIALECT_AUTO = 0,    /**< find out */
+    PARLEY_DIALECT_PARLEY = 1,  /**< parley/1, never anything older */
+    PARLEY_DIALECT_MANAGER = 2, /**< the older WebSocket server */
+    PARLEY_DIALECT_SERVICE = 3, /**< the older HTTP service */
+} parley_dialect;
+
+/** How an accepted message ended. The last three mean: not known delivered. */
+typedef enum parley_outcome {
+    PARLEY_DELIVERED = 1, /**< the peer's handler took it */
+    PARLEY_SENT = 2,      /**< handed to a peer that never acknowledges */
+    PARLEY_REJECTED = 3,  /**< the peer said no; `detail` says why */
+    PARLEY_EXHAUSTED = 4, /**< no permitted transport or attempt is left */
+    PARLEY_EXPIRED = 5,   /**< its deadline passed */
+    PARLEY_CANCELLED = 6, /**< by the host: peer removed or runtime closed */
+} parley_outcome;
+
+/** Returns "delivered", "sent", "rejected", "exhausted", "expired" or "cancelled". */
+PARLEY_API const char *parley_outcome_name(parley_outcome outcome);
+
+/* ---- Options ----------------------------------------------------------------------- */
+
+typedef enum parley_log_level {
+    PARLEY_LOG_ERROR = 0,
+    PARLEY_LOG_WARN = 1,
+    PARLEY_LOG_INFO = 2,
+    PARLEY_LOG_DEBUG = 3,
+} parley_log_level;
+
+/** Receives one finished line without a newline. Called from any thread of the runtime. */
+typedef void (*parley_log_fn)(parley_log_level level, const char *line, void *user);
+
+/**
+ * The host's allocator, for the runtime's own memory (not for what the libraries below it
+ * take). All three or none; called from any thread; may return NULL.
+ */
+typedef struct parley_allocator {
+    void *(*allocate)(size_t bytes, void *user);
+    void *(*resize)(void *memory, size_t bytes, void *user);
+    void (*release)(void *memory, void *user);
+    void *user;
+} parley_allocator;
+
+/** What differs for one peer. */
+typedef struct parley_peer_options {
+    size_t size;
+    parley_preference preference;
+    bool preference_set; /**< false: the runtime's preference */
+    parley_dialect dialect;
+    bool preserve_order;           /**< default true: FIFO per posting thread */
+    const char *ws_url;            /**< NULL: derived from the peer's URL */
+    uint32_t mailbox_messages_max; /**< 0: the runtime's setting, as for the next ones */
+    uint64_t mailbox_bytes_max;
+    uint32_t ttl_ms;
+} parley_peer_options;
+
+/** Fills `options` with the defaults. */
+PARLEY_API void parley_peer_options_init(parley_peer_options *options);
+
+/** A peer named in the configuration. */
+typedef struct parley_peer_entry {
+    const char *id;
+    const char *url; /**< NULL: the peer connects to us */
+    parley_peer_options options;
+} parley_peer_entry;
+
+/**
+ * Everything a runtime can be told. Each number is a key of conf/peer_service.yaml, which
+ * says what it does, its range and its default.
+ */
+typedef struct parley_options {
+    size_t size;
+
+    /* node */
+    const char *node_id;     /**< 1..128 bytes of [A-Za-z0-9._:-]; NULL: the host name */
+    const char *listen_host; /**< numeric address; NULL: does not listen */
+    uint32_t listen_port;    /**< 0: any free port, see parley_port() */
+    bool accept_websocket;   /**< false: the server answers upgrades with 404 */
+
+    /* runtime */
+    uint32_t workers; /**< 0: one per online CPU */
+    uint32_t mailbox_messages_max;
+    uint64_t mailbox_bytes_max;
+    uint64_t memory_bytes_max; /**< accepted messages of the whole runtime */
+    uint32_t run_messages_max; /**< messages one actor handles before the next one's turn */
+    uint32_t run_time_us;      /**< and the time it may take for them */
+    uint32_t peers_max;
+    uint32_t thread_stack_bytes; /**< 0: the system's default */
+    bool thread_pin;             /**< pin worker i to CPU i */
+
+    /* transport */
+    parley_preference preference;
+    uint32_t ttl_ms; /**< time a message has to get its result */
+
+    /* transport.websocket */
+    bool websocket_enabled; /**< false: as PARLEY_HTTP_ONLY */
+    uint32_t connect_timeout_ms;
+    uint32_t connect_grace_ms; /**< how long a message waits for a dial before HTTP takes it */
+    uint32_t reconnect_min_ms;
+    uint32_t reconnect_max_ms;
+    uint32_t reconnect_attempts; /**< after these, one probe a minute or the next send */
+    uint32_t heartbeat_interval_ms;
+    uint32_t heartbeat_grace_ms;
+    uint32_t ack_timeout_ms; /**< old managers: silence after which a message counts as sent */
+    uint32_t batch_bytes_max;
+    uint32_t in_flight_max;
+    bool parley_protocol; /**< false: neither offers nor uses parley/1 */
+
+    /* transport.http */
+    uint32_t http_attempts;
+    uint32_t http_backoff_ms;
+    uint32_t http_connect_timeout_ms;
+    uint32_t http_timeout_ms;
+    uint32_t http_in_flight_max;
+    uint32_t http_response_bytes_max;
+
+    /* limits */
+    uint32_t message_bytes_max;
+    uint32_t json_depth_max;
+    uint32_t connections_max;
+    uint32_t guests_max;
+    uint32_t session_idle_s; /**< how long an inbound session outlives its connection */
+
+    /* peers */
+    const parley_peer_entry *peers;
+    size_t peers_len;
+
+    /* not in the file */
+    const parley_allocator *allocator; /**< NULL: malloc */
+    parley_log_fn log;                 /**< NULL: silent */
+    void *log_user;
+    parley_log_level log_level;
+} parley_options;
+
+/** Fills `options` with the defaults, which are those of conf/peer_service.yaml. */
+PARLEY_API void parley_options_init(parley_options *options);
+
+/** Options read from a file, and the memory they live in. */
+typedef struct parley_config parley_config;
+
+/**
+ * Reads a YAML configuration, then PARLEY_… environment overrides.
+ *
+ * @param path      file to read; NULL: defaults and environment only
+ * @param error     receives "file:line:column: key: expected …" when the result is
+ *                  PARLEY_ECONFIG or PARLEY_ESYSTEM; may be NULL
+ * @param error_len bytes at `error`; 512 holds every message whole
+ * @return PARLEY_OK; PARLEY_ECONFIG (unknown key, wrong type, out of range, not YAML);
+ *         PARLEY_ESYSTEM (the file cannot be read); PARLEY_ENOMEM
+ * Blocks on the file system. Free with parley_config_free().
+ */
+PARLEY_API parley_status parley_config_load(const char *path, char *error, size_t error_len,
+                                            parley_config **ret_config);
+
+/**
+ * Sets one key as the file would ("transport.http.attempts", "5"), as command line flags do.
+ *
+ * @return PARLEY_OK; PARLEY_ECONFIG (unknown key or bad value, told in `error`); PARLEY_ENOMEM
+ * Thread: one at a time per configuration.
+ */
+PARLEY_API parley_status parley_config_set(parley_config *config, const char *key,
+                                           const char *value, char *error, size_t error_len);
+
+/** Returns the options; they live as long as `config`. */
+PARLEY_API parley_options *parley_config_options(parley_config *config);
+
+/** Frees a configuration. NULL is allowed. */
+PARLEY_API void parley_config_free(parley_config *config);
+
+/* ---- Runtime ----------------------------------------------------------------------- */
+
+/**
+ * Starts a runtime: workers, HTTP worker, listener, and the peers of `options`.
+ *
+ * @param options   NULL: the defaults
+ * @param error     receives one line that names the setting at fault; may be NULL
+ * @param error_len bytes at `error`
+ * @return PARLEY_OK; PARLEY_EINVAL (a setting is out of range); PARLEY_EADDRINUSE,
+ *         PARLEY_EADDR (listen address); PARLEY_EURL, PARLEY_EEXIST (a peer entry);
+ *         PARLEY_ENOMEM; PARLEY_ESYSTEM (threads or descriptors)
+ * Blocks until the listener accepts. Not inside a callback: PARLEY_EDEADLK.
+ */
+PARLEY_API parley_status parley_open(const parley_options *options, char *error,
+                                     size_t error_len, parley **ret_runtime);
+
+/**
+ * Stops accepting messages (PARLEY_ECLOSED) and waits until every accepted one has its
+ * result, for `timeout_ms` at most. The runtime still receives. Calling it again goes on
+ * waiting.
+ *
+ * @param ret_left messages without a result when it returned; may be NULL
+ * @return PARLEY_OK (none is left); PARLEY_ETIMEDOUT; PARLEY_EDEADLK (inside a callback);
+ *         PARLEY_EFORK
+ * Blocks.
+ */
+PARLEY_API parley_status parley_drain(parley *runtime, uint32_t timeout_ms, size_t *ret_left);
+
+/**
+ * Closes the runtime: messages without a result end as PARLEY_CANCELLED, connections are
+ * closed, threads joined, memory freed. When it returns no callback runs or will run.
+ *
+ * @return PARLEY_OK; PARLEY_EDEADLK (inside a callback; nothing happened);
+ *         PARLEY_EFORK (a forked child: nothing is freed)
+ * Blocks. NULL is allowed. No other call on `runtime` may be under way or follow.
+ */
+PARLEY_API parley_status parley_close(parley *runtime);
+
+/** Returns the port the runtime listens on, 0 when it does not listen. */
+PARLEY_API uint16_t parley_port(const parley *runtime);
+
+/** Returns the node id; it lives as long as the runtime. */
+PARLEY_API const char *parley_node_id(const parley *runtime);
+
+/* ---- Peers ------------------------------------------------------------------------- */
+
+/**
+ * Adds a peer. Nothing is connected until the first message or parley_connect().
+ *
+ * @param id      1..128 bytes of [A-Za-z0-9._:-]
+ * @param url     http, https, ws or wss, with host, optional port and path prefix; without
+ *                credentials, query or fragment. NULL: reached when it connects to us
+ * @param options NULL: the defaults
+ * @return PARLEY_OK; PARLEY_EINVAL (id or options); PARLEY_EURL; PARLEY_EEXIST;
+ *         PARLEY_ELIMIT (peers_max); PARLEY_ECLOSED; PARLEY_ENOMEM; PARLEY_EFORK
+ * Source: transport/PROTOCOL.md, Addresses.
+ */
+PARLEY_API parley_status parley_peer_add(parley *runtime, const char *id, const char *url,
+                                         const parley_peer_options *options,
+                                         parley_peer *ret_peer);
+
+/** Finds a peer by id: PARLEY_OK, PARLEY_EUNKNOWN or PARLEY_EINVAL. */
+PARLEY_API parley_status parley_peer_find(parley *runtime, const char *id,
+                                          parley_peer *ret_peer);
+
+/**
+ * Removes a peer: new messages get PARLEY_ECLOSED, its pending ones end as
+ * PARLEY_CANCELLED, its connection is closed. All of it happens after the call returned.
+ * The id may be added again at once.
+ *
+ * @return PARLEY_OK; PARLEY_EUNKNOWN; PARLEY_EFORK
+ */
+PARLEY_API parley_status parley_peer_remove(parley *runtime, parley_peer peer);
+
+/**
+ * Opens the peer's WebSocket now rather than with the first message. Does nothing when it
+ * is open or being opened. Watch parley_on_peer_state() for the outcome.
+ *
+ * @return PARLEY_OK; PARLEY_EUNKNOWN; PARLEY_EREFUSED (the preference forbids WebSocket, or
+ *         the peer has no URL); PARLEY_ENOMEM; PARLEY_EFORK
+ */
+PARLEY_API parley_status parley_connect(parley *runtime, parley_peer peer);
+
+/**
+ * Closes the peer's WebSocket. Unacknowledged messages go out again by the peer's
+ * preference; the next message may connect anew.
+ *
+ * @return PARLEY_OK; PARLEY_EUNKNOWN; PARLEY_ENOMEM; PARLEY_EFORK
+ */
+PARLEY_API parley_status parley_disconnect(parley *runtime, parley_peer peer);
+
+typedef enum parley_peer_state {
+    PARLEY_PEER_IDLE = 0,       /**< no WebSocket, none being opened */
+    PARLEY_PEER_CONNECTING = 1, /**< being opened */
+    PARLEY_PEER_OPEN = 2,       /**< open and greeted */
+    PARLEY_PEER_BACKOFF = 3,    /**< failed; the next attempt is scheduled */
+} parley_peer_state;
+
+/** Returns "idle", "connecting", "open" or "backoff". */
+PARLEY_API const char *parley_peer_state_name(parley_peer_state state);
+
+/**
+ * Tells of a peer's new state.
+ *
+ * @param reason why, in words; "" when there is nothing to say; valid during the call
+ */
+typedef void (*parley_state_fn)(parley_peer peer, const char *id, parley_peer_state state,
+                                bool healthy, const char *reason, void *user);
+
+/** Sets the one observer of peer states; NULL: none. PARLEY_OK or PARLEY_EFORK. */
+PARLEY_API parley_status parley_on_peer_state(parley *runtime, parley_state_fn observer,
+                                              void *user);
+
+/** Tells that a peer which answered PARLEY_EAGAIN has fallen under half of its bound. */
+typedef void (*parley_writable_fn)(parley_peer peer, void *user);
+
+/** Sets the one observer of writability; NULL: none. PARLEY_OK or PARLEY_EFORK. */
+PARLEY_API parley_status parley_on_writable(parley *runtime, parley_writable_fn observer,
+                                            void *user);
+
+/* ---- Sending ----------------------------------------------------------------------- */
+
+/** One message to post. */
+typedef struct parley_message {
+    size_t size;
+    const char *type;    /**< 1..64 bytes of [A-Za-z0-9._:-]; "" and control types refused */
+    const char *payload; /**< JSON text of one object */
+    size_t payload_len;  /**< bytes at `payload` */
+    uint32_t ttl_ms;     /**< 0: the peer's setting */
+    parley_hint hint;
+} parley_message;
+
+/** Fills `message` with the defaults and these three members. */
+PARLEY_API void parley_message_init(parley_message *message, const char *type,
+                                    const char *payload, size_t payload_len);
+
+/** What became of one accepted message. Valid during the callback. */
+typedef struct parley_result {
+    size_t size;
+    parley_id id;
+    parley_peer peer;
+    parley_outcome outcome;
+    parley_transport transport; /**< the last one that carried it */
+    uint32_t attempts;          /**< times it was put on a transport */
+    uint32_t http_code;         /**< of the last HTTP answer, 0: none */
+    uint64_t latency_ns;        /**< from the post to this result */
+    const char *detail;         /**< why, "" when there is nothing to say */
+    bool maybe_duplicate;       /**< a peer without once-only delivery may have run it twice */
+} parley_result;
+
+typedef void (*parley_result_fn)(const parley_result *result, void *user);
+
+/**
+ * Posts one message to a peer's mailbox.
+ *
+ * The message is copied. Messages of one thread to one peer are handled by the peer in the
+ * order of these calls (unless the peer's preserve_order is off).
+ *
+ * @param done   runs exactly once if and only if the message was accepted, on a worker,
+ *               never inside this call; may be NULL
+ * @param user   given to `done`
+ * @param ret_id names the message; may be NULL
+ * @return PARLEY_OK (accepted); PARLEY_EINVAL (type, hint, or payload not one JSON object);
+ *         PARLEY_ETOOBIG (message_bytes_max, or larger than the mailbox); PARLEY_EAGAIN
+ *         (mailbox or runtime full: wait for parley_on_writable()); PARLEY_EUNKNOWN (never a
+ *         peer of this runtime); PARLEY_ECLOSED (removed, draining); PARLEY_ENOMEM;
+ *         PARLEY_EFORK
+ * Makes no system call and takes no lock.
+ * Source: transport/PROTOCOL.md, The envelope.
+ */
+PARLEY_API parley_status parley_send(parley *runtime, parley_peer peer,
+                                     const parley_message *message, parley_result_fn done,
+                                     void *user, parley_id *ret_id);
+
+/**
+ * Posts one message to every peer but those in `except`. Each peer's copy has its own
+ * result.
+ *
+ * @param ret_accepted copies accepted; may be NULL
+ * @return PARLEY_OK (every copy was accepted, also when there is no peer); otherwise the
+ *         first refusal's status, the other copies being posted all the same
+ */
+PARLEY_API parley_status parley_broadcast(parley *runtime, const parley_message *message,
+                                          const parley_peer *except, size_t except_len,
+                                          parley_result_fn done, void *user,
+                                          size_t *ret_accepted);
+
+/* ---- Receiving --------------------------------------------------------------------- */
+
+/** A handler's answer. The acknowledgement waits for it. */
+typedef enum parley_verdict {
+    PARLEY_ACCEPT = 0,
+    PARLEY_REJECT = 1,
+    PARLEY_LATER = 2, /**< parley_message_finish() will say */
+} parley_verdict;
+
+#define PARLEY_DETAIL_MAX 256
+
+/** One inbound message. Valid during the handler. */
+typedef struct parley_incoming {
+    size_t size;
+    const char *sender;  /**< NUL-terminated, as the sender calls itself */
+    const char *type;    /**< NUL-terminated */
+    const char *payload; /**< JSON text of one object, not NUL-terminated */
+    size_t payload_len;
+    const char *session_id; /**< NUL-terminated, "" when the sender has none */
+    uint64_t number;        /**< within the session, 0 when there is none */
+    double timestamp;       /**< the sender's clock, seconds since the epoch */
+    parley_transport transport;
+    bool redelivered; /**< the sender had sent it before and did not learn its outcome */
+    parley_token token;
+} parley_incoming;
+
+/**
+ * Handles one message.
+ *
+ * @param detail buffer of PARLEY_DETAIL_MAX bytes holding ""; with PARLEY_REJECT, the
+ *               reason to tell the sender
+ */
+typedef parley_verdict (*parley_message_fn)(const parley_incoming *message, char *detail,
+                                            void *user);
+
+/**
+ * Sets the handler of one type; NULL `type`: of all types without one of their own; NULL
+ * `handler`: none. Without a handler a message is accepted and counted as unhandled.
+ * Between parleys a handler runs once per message while this process lives.
+ *
+ * @return PARLEY_OK; PARLEY_EINVAL (type); PARLEY_ENOMEM; PARLEY_EFORK
+ * A message being handled meanwhile may still meet the former handler; set handlers
+ * before the peers start.
+ */
+PARLEY_API parley_status parley_on_message(parley *runtime, const char *type,
+                                           parley_message_fn handler, void *user);
+
+/**
+ * Answers a message whose handler returned PARLEY_LATER.
+ *
+ * @param status PARLEY_OK: accept; anything else: reject
+ * @param detail the reason of a rejection; NULL: the status's text
+ * @return PARLEY_OK; PARLEY_EUNKNOWN (no such message, answered before, or its session is
+ *         gone); PARLEY_ENOMEM; PARLEY_EFORK
+ */
+PARLEY_API parley_status parley_message_finish(parley *runtime, parley_token token,
+                                               parley_status status, const char *detail);
+
+/* ---- Statistics -------------------------------------------------------------------- */
+
+/* X(member, unit, description): counters since the start, then gauges */
+#define PARLEY_STATS_MAP(X)                                                       \
+    X(accepted, "messages", "taken into a mailbox and seen by its actor")         \
+    X(delivered, "messages", "acknowledged by the peer")                          \
+    X(delivered_ws, "messages", "of these, over WebSocket")                       \
+    X(delivered_http, "messages", "of these, over HTTP")                          \
+    X(sent, "messages", "handed to peers that never acknowledge")                 \
+    X(rejected, "messages", "refused by the peer")                                \
+    X(exhausted, "messages", "no transport or attempt left")                      \
+    X(expired, "messages", "deadline passed")                                     \
+    X(cancelled, "messages", "cancelled by the host")                             \
+    X(pending, "messages", "accepted, without a result yet (gauge)")              \
+    X(resent, "messages", "put on a transport more than once")                    \
+    X(wire_bytes_out, "bytes", "frames and HTTP bodies sent")                     \
+    X(ws_connects, "connections", "WebSockets opened to peers")                   \
+    X(ws_reconnects, "connections", "of these, after one had been lost")          \
+    X(ws_connect_failures, "dials", "WebSockets that could not be opened")        \
+    X(http_requests, "requests", "HTTP requests sent")                            \
+    X(http_failures, "requests", "of these, without an answer or with 5xx")       \
+    X(handled, "messages", "inbound messages whose handler took or refused them") \
+    X(unhandled, "messages", "inbound messages no handler was set for")           \
+    X(repeats, "messages", "inbound messages recognised as repeats")              \
+    X(handler_rejected, "messages", "inbound messages refused by their handler")  \
+    X(protocol_errors, "events", "malformed frames and requests")                 \
+    X(ws_connections_accepted, "connections", "WebSockets accepted")              \
+    X(http_requests_accepted, "requests", "HTTP requests answered")               \
+    X(ws_connections, "connections", "open WebSockets, both directions (gauge)")  \
+    X(inbound_sessions, "sessions", "senders' sessions remembered (gauge)")       \
+    X(peers, "peers", "peers added (gauge)")
+
+typedef struct parley_stats {
+    size_t size;
+#define PARLEY_STATS_MEMBER_(member, unit, description) uint64_t member;
+    PARLEY_STATS_MAP(PARLEY_STATS_MEMBER_)
+#undef PARLEY_STATS_MEMBER_
+} parley_stats;
+
+/**
+ * Reads the runtime's statistics. Each worker's part is a consistent snapshot, in which
+ * accepted = delivered + sent + rejected + exhausted + expired + cancelled + pending.
+ *
+ * @return PARLEY_OK; PARLEY_EDEADLK (inside a callback); PARLEY_EFORK
+ * Blocks until each worker has answered.
+ */
+PARLEY_API parley_status parley_stats_get(parley *runtime, parley_stats *ret_stats);
+
+/** The same for one peer: members that belong to no peer are 0. Also PARLEY_EUNKNOWN. */
+PARLEY_API parley_status parley_peer_stats_get(parley *runtime, parley_peer peer,
+                                               parley_stats *ret_stats);
+
+/**
+ * Adds members of the host's own to the `application` object of GET /stats.
+ *
+ * @param buffer receives JSON members without the braces ("\"a\":1,\"b\":2")
+ * @return bytes written, at most `len`; 0: nothing to add
+ * Runs on any worker, possibly on two at once.
+ */
+typedef size_t (*parley_stats_fn)(char *buffer, size_t len, void *user);
+
+/** Sets the one such function; NULL: none. PARLEY_OK or PARLEY_EFORK. */
+PARLEY_API parley_status parley_on_stats(parley *runtime, parley_stats_fn writer, void *user);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

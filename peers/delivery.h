@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The delivery core: what one session's sender owes to each accepted message. A pure state
+ * machine: events in, actions out; no clock, no socket, no thread, no allocation.
+ *
+ * All messages of the session stand in one list in the order they were posted. The cursor
+ * is the next one to put on the transport: what stands before it is outstanding there,
+ * what stands behind it waits. A number is given when the cursor first passes a message,
+ * and kept for life. Acknowledgements take messages from the front; losing the transport,
+ * or changing it, moves the cursor back to the front. A message given up after it was
+ * numbered leaves a void in the list, unless nothing older is left, in which case base_seq
+ * simply moves past it.
+ *
+ *        front                cursor              back
+ *          v                    v                  v
+ *        [ 7 ][ 8 ][ void 9 ][ 10 ][ 11 ][ - ][ - ][ - ]     -: not numbered yet
+ *          \-- outstanding --/ \- again -/  \-- new --/
+ *
+ * PROTOCOL.md, "Between parleys", 2 to 7.
+ */
+#ifndef PARLEY_PEERS_DELIVERY_H
+#define PARLEY_PEERS_DELIVERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "parley.h"
+
+struct delivery_message {
+    struct delivery_message *next, *prev; /* in the list */
+    struct delivery_message *ended_next;  /* in the queue of actions */
+    uint64_t number;                      /* 0: never put on a transport */
+    uint64_t deadline_ns;
+    uint32_t bytes;    /* an upper bound of its encoded size, for batch limits */
+    uint16_t attempts; /* times put on a transport */
+    uint8_t hint;      /* parley_hint */
+    uint8_t transport; /* parley_transport: the last one */
+    /* results, valid when delivery_ended() gives it out with `report` */
+    uint8_t outcome; /* parley_outcome */
+    bool in_list;
+    bool given_up; /* has its result, stands in the list as a void */
+    bool queued;   /* in the queue of actions */
+    uint16_t http_code;
+    const char *detail; /* static text, or valid until the event's caller has drained
+                           delivery_ended(); never NULL once ended */
+};
+
+struct delivery_limits {
+    uint32_t in_flight_max; /* messages outstanding */
+};
+
+struct delivery_counts {
+    uint64_t accepted, delivered_ws, delivered_http, sent, rejected, exhausted, expired,
+        cancelled, resent;
+    uint64_t pending; /* counted, not derived */
+};
+
+struct delivery {
+    struct delivery_message *front, *back, *cursor; /* cursor NULL: nothing left to send */
+    struct delivery_message *ended_first, *ended_last;
+    uint64_t next_number;          /* the next message's number */
+    uint64_t base;                 /* base_seq: the lowest unresolved number */
+    uint64_t earliest_deadline_ns; /* not later than any pending message's; CLOCK_NEVER */
+    uint32_t outstanding;          /* messages before the cursor, voids included */
+    parley_transport route;        /* the transport of what is outstanding */
+    struct delivery_limits limits;
+    struct delivery_counts counts;
+};
+
+/** One rejection of an acknowledgement. */
+struct delivery_rejection {
+    uint64_t number;
+    const char *detail; /* NUL-terminated */
+};
+
+/** One message the caller must now act on. */
+struct delivery_end {
+    struct delivery_message *message;
+    bool report;  /* its result is to be reported: see message->outcome */
+    bool release; /* it has left the list: free it (after the report) */
+};
+
+void delivery_init(struct delivery *delivery, const struct delivery_limits *limits);
+
+/* ---- Events ---- */
+
+/** A message from the mailbox; its deadline_ns, bytes and hint are set, the rest is filled. */
+void delivery_post(struct delivery *delivery, struct delivery_message *message);
+
+/**
+ * Everything up to `ack_seq` has an outcome: rejected if listed, delivered otherwise.
+ * Numbers that were never given out are a violation.
+ *
+ * @return false: the acknowledgement covers numbers never sent (nothing was changed)
+ */
+bool delivery_ack(struct delivery *delivery, uint64_t ack_seq,
+                  const struct delivery_rejection *rejected, size_t rejected_len);
+
+/** One outstanding message ended with an answer of its own (old peers, HTTP 4xx).
+ *  @return false: no pending message has this number */
+bool delivery_answer(struct delivery *delivery, uint64_t number, parley_outcome outcome,
+                     unsigned http_code, const char *detail);
+
+/** What is outstanding is not known to have arrived: it goes out again, first. */
+void delivery_lost(struct delivery *delivery);
+
+/** As delivery_lost(), for another transport. */
+void delivery_switch(struct delivery *delivery, parley_transport route);
+
+/** Ends as PARLEY_EXHAUSTED what was outstanding in the last attempt and has used up its
+ *  attempts; called after delivery_lost(). `attempts_max` counts this transport's only, as
+ *  does message->attempts since the last switch. */
+void delivery_exhaust(struct delivery *delivery, uint32_t attempts_max, unsigned http_code,
+                      const char *detail);
+
+/** Ends one message as `outcome` (PARLEY_EXHAUSTED, PARLEY_EXPIRED, PARLEY_CANCELLED). It is
+ *  not sent any more; numbered, it may leave a void. */
+void delivery_give_up(struct delivery *delivery, struct delivery_message *message,
+                      parley_outcome outcome, const char *detail);
+
+/** Ends every pending message. */
+void delivery_give_up_all(struct delivery *delivery, parley_outcome outcome,
+                          const char *detail);
+
+/** Ends as PARLEY_EXPIRED what is due; renews earliest_deadline_ns. Cheap when nothing is
+ *  due by earliest_deadline_ns. */
+void delivery_expire(struct delivery *delivery, uint64_t now_ns);
+
+/* ---- Actions ---- */
+
+/** The message the cursor is at (never a void that needs no sending), NULL: none, or
+ *  `in_flight_max` are outstanding. */
+struct delivery_message *delivery_peek(struct delivery *delivery);
+
+/** Puts the cursor's message on `route`, which must be the session's: numbers it, counts an
+ *  attempt, moves on. `message` must be what delivery_peek() gave. `given_up` says that it is
+ *  to be sent as a void; `attempts` > 1 (over all transports) that it is redelivered. */
+void delivery_take(struct delivery *delivery, struct delivery_message *message);
+
+/** The next message to report or release, until there is none. */
+bool delivery_ended(struct delivery *delivery, struct delivery_end *ret_end);
+
+/** The lowest unresolved number: base_seq of what is sent next. */
+uint64_t delivery_base(const struct delivery *delivery);
+
+/** Asserts the list, the cursor, the numbers and that the counters add up. O(n). */
+void delivery_check(const struct delivery *delivery);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The envelope, the batch and the control messages of PROTOCOL.md: bytes to views and
+ * fields to bytes. Pure; no sockets, no clock. Views point into the scanned text.
+ */
+#ifndef PARLEY_PEERS_ENVELOPE_H
+#define PARLEY_PEERS_ENVELOPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "parley.h"
+#include "peers/json.h"
+
+#define ENVELOPE_ID_MAX         128 /* sender, recipient, node ids */
+#define ENVELOPE_TYPE_MAX       64
+#define ENVELOPE_SESSION_MAX    64
+#define ENVELOPE_MESSAGE_ID_MAX 128
+#define ENVELOPE_OVERHEAD_MAX   1024 /* bytes an envelope adds to its payload, at most */
+
+/** Result of reading: what to answer. */
+struct envelope_error {
+    char text[160]; /* the `detail` of PROTOCOL.md's replies: "Invalid JSON", … */
+};
+
+/** One message as received. Strings are decoded and NUL-terminated; "" when absent. */
+struct envelope {
+    char sender_id[ENVELOPE_ID_MAX + 1];
+    char recipient_id[ENVELOPE_ID_MAX + 1];
+    char session_id[ENVELOPE_SESSION_MAX + 1];
+    char message_id[ENVELOPE_MESSAGE_ID_MAX + 1];
+    char msg_type[ENVELOPE_TYPE_MAX + 1];
+    const char *payload; /* JSON text of an object; NULL in a void */
+    size_t payload_len;
+    double timestamp;
+    uint64_t number;   /* sequence_num, 0: none */
+    uint64_t base_seq; /* 0: none said (the old rule) */
+    bool is_void;
+    bool redelivered;
+};
+
+/** What a sender says about one message. */
+struct envelope_fields {
+    const char *sender_id, *recipient_id, *session_id;
+    const char *msg_type;
+    size_t msg_type_len;
+    const char *payload;
+    size_t payload_len;
+    uint64_t timestamp_us;
+    uint64_t number;
+    const uint8_t *nonce;   /* 16 bytes */
+    const char *message_id; /* NULL: left out */
+    const char *version;    /* "1.0" */
+    bool redelivered;
+};
+
+/**
+ * Reads one complete envelope (POST /message, or a frame of its own): any accepted form.
+ *
+ * @param doc scanned with record_depth ≥ 2
+ * @return PARLEY_OK, or PARLEY_EPROTO with the reply's detail in *ret_error
+ */
+parley_status envelope_read(const struct json_doc *doc, const struct json_item *root,
+                            struct envelope *ret_envelope, struct envelope_error *ret_error);
+
+/** Writes the complete envelope, keys in PROTOCOL.md's order. */
+void envelope_write(struct json_out *out, const struct envelope_fields *fields);
+
+/* ---- Batches between parleys ---- */
+
+struct batch {
+    char session_id[ENVELOPE_SESSION_MAX + 1];
+    uint64_t base_seq, first_seq;
+    const struct json_item *messages; /* the first one, NULL: none */
+};
+
+/** Reads a batch's head. `doc` scanned with BATCH_RECORD_DEPTH. */
+#define BATCH_RECORD_DEPTH 3
+parley_status batch_read(const struct json_doc *doc, const struct json_item *root,
+                         struct batch *ret_batch, struct envelope_error *ret_error);
+
+/** Reads one message of a batch; strings it does not name stay as they are in
+ *  *ret_envelope, number and base_seq are the caller's. */
+parley_status batch_message_read(const struct json_doc *doc, const struct json_item *item,
+                                 struct envelope *ret_envelope,
+                                 struct envelope_error *ret_error);
+
+/** Opens a batch. */
+void batch_begin(struct json_out *out, const char *session_id, uint64_t base_seq,
+                 uint64_t first_seq);
+
+/** Adds a message in the short form, `fields->number` being implied; a void when `payload` is
+ *  NULL. @param first whether it is the batch's first. @return false: it did not fit, nothing
+ *  was written; room for batch_end() is always kept */
+bool batch_add(struct json_out *out, const struct envelope_fields *fields, bool first);
+
+void batch_end(struct json_out *out);
+
+/* ---- Control messages ---- */
+
+enum frame_kind {
+    FRAME_BATCH,
+    FRAME_ENVELOPE, /* a message with its own frame, of any dialect */
+    FRAME_STATUS_CONNECTED,
+    FRAME_STATUS, /* any other status event */
+    FRAME_HELLO,
+    FRAME_ACK,
+    FRAME_ERROR,
+    FRAME_PING,
+    FRAME_PONG,
+    FRAME_BYE,
+    FRAME_OTHER,
+};
+
+/** What kind of message a frame's root is (by `type`, and its payload for status). */
+enum frame_kind frame_kind(const struct json_doc *doc, const struct json_item *root);
+
+#define PARLEY_CAPABILITY "parley/1"
+
+/** What both greetings say: a server's status/connected and a client's HELLO. */
+struct greeting {
+    char entity_id[ENVELOPE_ID_MAX + 1];
+    char session_id[ENVELOPE_SESSION_MAX + 1]; /* the greeter's own sending session, "" none */
+    bool parley;                               /* lists PARLEY_CAPABILITY */
+    uint64_t max_message_bytes, max_batch_bytes, max_in_flight; /* 0: not said */
+    /* about the other side's session, as the greeter has received it */
+    char peer_session_id[ENVELOPE_SESSION_MAX + 1];
+    bool last_seq_known;
+    uint64_t last_seq;
+    const struct json_item *rejected; /* read: first of the list; NULL: none */
+};
+
+/** A rejection as it stands in an ACK or a greeting. */
+struct wire_rejection {
+    uint64_t number;
+    const char *detail;
+};
+
+/** Writes status/connected. `timestamp_us` appears as ISO 8601 and float. */
+void greeting_write_connected(struct json_out *out, const struct greeting *greeting,
+                              const struct wire_rejection *rejected, size_t rejected_len,
+                              uint64_t timestamp_us);
+void greeting_write_hello(struct json_out *out, const struct greeting *greeting,
+                          const struct wire_rejection *rejected, size_t rejected_len,
+                          uint64_t timestamp_us);
+
+/** Reads either greeting; `doc` scanned with BATCH_RECORD_DEPTH or deeper. */
+parley_status greeting_read(const struct json_doc *doc, const struct json_item *root,
+                            struct greeting *ret_greeting, struct envelope_error *ret_error);
+
+struct ack {
+    char session_id[ENVELOPE_SESSION_MAX + 1];
+    uint64_t ack_seq;
+    const struct json_item *rejected; /* first, NULL: none */
+};
+
+void ack_write(struct json_out *out, const char *session_id, uint64_t ack_seq,
+               const struct wire_rejection *rejected, size_t rejected_len);
+/** `doc` scanned with record_depth ≥ ACK_RECORD_DEPTH. */
+#define ACK_RECORD_DEPTH 4
+parley_status ack_read(const struct json_doc *doc, const struct json_item *root,
+                       struct ack *ret_ack, struct envelope_error *ret_error);
+
+/** Reads one entry of a `rejected` list; the detail decoded into `detail`. */
+parley_status rejection_read(const struct json_doc *doc, const struct json_item *item,
+                             uint64_t *ret_number, char detail[PARLEY_DETAIL_MAX]);
+
+/** {"type":"error","payload":{"error":TEXT}} */
+void error_write(struct json_out *out, const char *text);
+/** Reads the text of an error frame, cut to fit. */
+void error_read(const struct json_doc *doc, const struct json_item *root, char *buffer,
+                size_t len);
+
+/** {"status":"received","entity_id":ID,"verification":"disabled"} */
+void received_write(struct json_out *out, const char *entity_id);
+/** {"detail":TEXT} */
+void detail_write(struct json_out *out, const char *text);
+/** Reads `detail` of an error reply, cut to fit; "" when there is none. */
+void detail_read(const struct json_doc *doc, const struct json_item *root, char *buffer,
+                 size_t len);
+
+/** A random UUIDv4, 36 characters and NUL, from 16 random bytes. */
+void uuid_write(char text[37], const uint8_t random[16]);
+
+/** Tells whether `id` is 1..ENVELOPE_ID_MAX bytes of [A-Za-z0-9._:-]. */
+bool entity_id_valid(const char *id);
+/** Tells whether a message type of `len` bytes is valid for applications: 1..64 such bytes and
+ *  not one of the protocol's own. */
+bool message_type_valid(const char *type, size_t len);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The receiver's rule for one inbound session (sender, session_id): which numbers run,
+ * which are repeats, what is acknowledged. Pure, like delivery.h, whose counterpart it is.
+ *
+ *      closed | answered  | begun, some unanswered | not seen
+ *     --------+-----------+------------------------+---------
+ *            base      ack_seq                 watermark
+ *
+ * Outcomes of (ack_seq, watermark] stand in a ring of `in_flight_max`; rejections are
+ * remembered until the sender's base_seq passes them, however often they were told.
+ *
+ * PROTOCOL.md, "Between parleys", 4 and 5.
+ */
+#ifndef PARLEY_PEERS_RECEIVE_H
+#define PARLEY_PEERS_RECEIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "parley.h"
+#include "runtime/alloc.h"
+
+enum receive_decision {
+    RECEIVE_RUN,       /* begun: run the handler, then receive_finish() */
+    RECEIVE_REPEAT,    /* has its outcome, or will: do not run it */
+    RECEIVE_GAP,       /* numbers before it are missing: not begun, stop reading */
+    RECEIVE_FULL,      /* in_flight_max are unanswered: not begun, stop reading */
+    RECEIVE_NO_MEMORY, /* not begun, stop reading */
+};
+
+struct receive_rejection {
+    uint64_t number;
+    char *detail; /* the session's */
+};
+
+struct receive {
+    const struct alloc *alloc;
+    uint64_t base;      /* numbers below are closed */
+    uint64_t ack_seq;   /* every number up to here has an outcome */
+    uint64_t watermark; /* highest number begun */
+    uint32_t in_flight_max;
+    bool known;    /* a batch or message has been seen */
+    uint8_t *ring; /* outcomes by number % in_flight_max; NULL until one is answered late */
+    struct receive_rejection *rejected; /* by number, rising */
+    uint32_t rejected_len, rejected_capacity;
+};
+
+void receive_init(struct receive *receive, const struct alloc *alloc, uint32_t in_flight_max);
+void receive_fini(struct receive *receive);
+
+/** The sender says base_seq: an unknown session starts there; lower numbers are closed, their
+ *  rejections forgotten, and what was unanswered among them no longer holds up ack_seq. */
+void receive_base(struct receive *receive, uint64_t base_seq);
+
+/** Number `number` has arrived. */
+enum receive_decision receive_begin(struct receive *receive, uint64_t number);
+
+/** The old rule, for envelopes without base_seq: gaps are accepted, lower numbers are
+ *  repeats. The session's one watermark serves both rules. */
+enum receive_decision receive_begin_old(struct receive *receive, uint64_t number);
+
+/**
+ * A begun number has its outcome. An accepted one in order takes no memory.
+ *
+ * @param detail NULL: accepted; else rejected, copied
+ * @return PARLEY_OK; PARLEY_EUNKNOWN (not begun, closed, or answered before); PARLEY_ENOMEM
+ *         (a rejection that cannot be remembered: it stays unanswered)
+ */
+parley_status receive_finish(struct receive *receive, uint64_t number, const char *detail);
+
+/** The stored detail of a rejected number, NULL when it was not rejected. */
+const char *receive_rejection(const struct receive *receive, uint64_t number);
+
+/** Asserts base ≤ ack_seq + 1, ack_seq ≤ watermark, the ring and the rejections' order. */
+void receive_check(const struct receive *receive);
+
+#endif
