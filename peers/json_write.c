@@ -105,23 +105,44 @@ static size_t tiny_seconds(char *text, unsigned us)
     return len + 2;
 }
 
-size_t json_seconds(char text[JSON_SECONDS_MAX], uint64_t us)
+static void six_digits(char *text, uint32_t value)
 {
-    uint64_t seconds = us / 1000000;
-    uint32_t fraction = (uint32_t)(us % 1000000);
+    json_pair(text, value / 10000);
+    json_pair(text + 2, value / 100 % 100);
+    json_pair(text + 4, value % 100);
+}
+
+/* Seconds since the epoch. From 2001 to 2286 they have ten digits, whose pairs do not wait
+ * for each other. */
+static size_t whole_seconds(char *text, uint64_t seconds)
+{
     char whole[JSON_U64_MAX];
     char *start;
     size_t len;
 
-    if (us > 0 && us < 100)
-        return tiny_seconds(text, (unsigned)us);
+    if (seconds >= UINT64_C(1000000000) && seconds < UINT64_C(10000000000)) {
+        uint32_t high = (uint32_t)(seconds / 1000000);
+
+        json_pair(text, high / 100);
+        json_pair(text + 2, high % 100);
+        six_digits(text + 4, (uint32_t)(seconds % 1000000));
+        return 10;
+    }
     start = json_u64_before(whole + sizeof(whole), seconds);
     len = (size_t)(whole + sizeof(whole) - start);
     memcpy(text, start, len);
+    return len;
+}
+
+size_t json_seconds(char text[JSON_SECONDS_MAX], uint64_t us)
+{
+    size_t len;
+
+    if (us > 0 && us < 100)
+        return tiny_seconds(text, (unsigned)us);
+    len = whole_seconds(text, us / 1000000);
     text[len++] = '.';
-    json_pair(text + len, fraction / 10000);
-    json_pair(text + len + 2, fraction / 100 % 100);
-    json_pair(text + len + 4, fraction % 100);
+    six_digits(text + len, (uint32_t)(us % 1000000));
     len += 6;
     while (text[len - 1] == '0' && text[len - 2] != '.')
         len--;

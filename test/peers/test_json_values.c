@@ -304,6 +304,11 @@ static void test_put_seconds(void)
     check_seconds(UINT64_C(1700000000000000), "1700000000.0");
     check_seconds(UINT64_C(1700000000000001), "1700000000.000001");
     check_seconds(UINT64_C(1700000000120000), "1700000000.12");
+    check_seconds(UINT64_C(1000000000000000), "1000000000.0");
+    check_seconds(UINT64_C(999999999999999), "999999999.999999");
+    check_seconds(UINT64_C(9999999999999999), "9999999999.999999");
+    check_seconds(UINT64_C(10000000000000001), "10000000000.000001");
+    check_seconds(UINT64_C(1002030405060708), "1002030405.060708");
     check_seconds(0, "0.0");
     check_seconds(1, "1e-06");
     check_seconds(10, "1e-05");
