@@ -18,6 +18,7 @@
 #define ENVELOPE_SESSION_MAX    64
 #define ENVELOPE_MESSAGE_ID_MAX 128
 #define ENVELOPE_OVERHEAD_MAX   1024 /* bytes an envelope adds to its payload, at most */
+#define ENVELOPE_RECORD_DEPTH   2    /* what reading a frame of its own asks of json_scan() */
 
 /** Result of reading: what to answer. */
 struct envelope_error {
@@ -53,18 +54,23 @@ struct envelope_fields {
     const char *message_id; /* NULL: left out */
     const char *version;    /* "1.0" */
     bool redelivered;
+    uint64_t base_seq; /* between parleys; 0: left out, as is a number of 0 */
 };
 
 /**
  * Reads one complete envelope (POST /message, or a frame of its own): any accepted form.
  *
- * @param doc scanned with record_depth ≥ 2
- * @return PARLEY_OK, or PARLEY_EPROTO with the reply's detail in *ret_error
+ * @param doc scanned with record_depth ≥ ENVELOPE_RECORD_DEPTH
+ * @return PARLEY_OK, or PARLEY_EPROTO with the reply's detail in *ret_error, which names the
+ *         key at fault: "Unknown message format", "Unsupported version: X", "Missing required
+ *         field: KEY", "Invalid field: KEY". *ret_envelope is then of no use. The same holds
+ *         for every function below that reads.
  */
 parley_status envelope_read(const struct json_doc *doc, const struct json_item *root,
                             struct envelope *ret_envelope, struct envelope_error *ret_error);
 
-/** Writes the complete envelope, keys in PROTOCOL.md's order. */
+/** Writes the complete envelope, keys in PROTOCOL.md's order; an absent recipient_id is null,
+ *  an absent session_id, number, message_id or base_seq is left out. */
 void envelope_write(struct json_out *out, const struct envelope_fields *fields);
 
 /* ---- Batches between parleys ---- */
@@ -80,8 +86,9 @@ struct batch {
 parley_status batch_read(const struct json_doc *doc, const struct json_item *root,
                          struct batch *ret_batch, struct envelope_error *ret_error);
 
-/** Reads one message of a batch; strings it does not name stay as they are in
- *  *ret_envelope, number and base_seq are the caller's. */
+/** Reads one message of a batch: msg_type, payload, timestamp, is_void and redelivered are
+ *  set; strings it does not name stay as they are in *ret_envelope, number and base_seq are
+ *  the caller's. */
 parley_status batch_message_read(const struct json_doc *doc, const struct json_item *item,
                                  struct envelope *ret_envelope,
                                  struct envelope_error *ret_error);
@@ -90,9 +97,12 @@ parley_status batch_message_read(const struct json_doc *doc, const struct json_i
 void batch_begin(struct json_out *out, const char *session_id, uint64_t base_seq,
                  uint64_t first_seq);
 
-/** Adds a message in the short form, `fields->number` being implied; a void when `payload` is
- *  NULL. @param first whether it is the batch's first. @return false: it did not fit, nothing
+/** Adds a message in the short form (msg_type, payload, timestamp, redelivered), its number
+ *  and id being implied; a void when `payload` is NULL. `msg_type` is written as it stands:
+ *  it has passed message_type_valid(). @param first whether it is the batch's first.
+ *  @return false: there are not BATCH_MESSAGE_OVERHEAD bytes beyond type and payload, nothing
  *  was written; room for batch_end() is always kept */
+#define BATCH_MESSAGE_OVERHEAD 96
 bool batch_add(struct json_out *out, const struct envelope_fields *fields, bool first);
 
 void batch_end(struct json_out *out);
@@ -113,7 +123,9 @@ enum frame_kind {
     FRAME_OTHER,
 };
 
-/** What kind of message a frame's root is (by `type`, and its payload for status). */
+/** What kind of message a frame's root is: by `type`, and its payload for status and
+ *  HEARTBEAT (which is FRAME_PING or FRAME_PONG). Without a `type` of the protocol's own, what
+ *  carries msg_type, from or from_entity is an envelope. */
 enum frame_kind frame_kind(const struct json_doc *doc, const struct json_item *root);
 
 #define PARLEY_CAPABILITY "parley/1"
@@ -137,7 +149,8 @@ struct wire_rejection {
     const char *detail;
 };
 
-/** Writes status/connected. `timestamp_us` appears as ISO 8601 and float. */
+/** Writes status/connected; `timestamp_us` appears as ISO 8601 and as a float. What is absent
+ *  or 0 is left out: a greeting with `parley` false says what the older server's said. */
 void greeting_write_connected(struct json_out *out, const struct greeting *greeting,
                               const struct wire_rejection *rejected, size_t rejected_len,
                               uint64_t timestamp_us);
@@ -145,7 +158,8 @@ void greeting_write_hello(struct json_out *out, const struct greeting *greeting,
                           const struct wire_rejection *rejected, size_t rejected_len,
                           uint64_t timestamp_us);
 
-/** Reads either greeting; `doc` scanned with BATCH_RECORD_DEPTH or deeper. */
+/** Reads either greeting; `doc` scanned with BATCH_RECORD_DEPTH or deeper, with
+ *  ACK_RECORD_DEPTH when the entries of `rejected` are to be read. */
 parley_status greeting_read(const struct json_doc *doc, const struct json_item *root,
                             struct greeting *ret_greeting, struct envelope_error *ret_error);
 
@@ -162,7 +176,8 @@ void ack_write(struct json_out *out, const char *session_id, uint64_t ack_seq,
 parley_status ack_read(const struct json_doc *doc, const struct json_item *root,
                        struct ack *ret_ack, struct envelope_error *ret_error);
 
-/** Reads one entry of a `rejected` list; the detail decoded into `detail`. */
+/** Reads one entry of a `rejected` list; its detail (or else its error), cut to fit, goes into
+ *  `detail`. @return PARLEY_EPROTO: no number, or it was not recorded (ACK_RECORD_DEPTH) */
 parley_status rejection_read(const struct json_doc *doc, const struct json_item *item,
                              uint64_t *ret_number, char detail[PARLEY_DETAIL_MAX]);
 
@@ -186,7 +201,10 @@ void uuid_write(char text[37], const uint8_t random[16]);
 /** Tells whether `id` is 1..ENVELOPE_ID_MAX bytes of [A-Za-z0-9._:-]. */
 bool entity_id_valid(const char *id);
 /** Tells whether a message type of `len` bytes is valid for applications: 1..64 such bytes and
- *  not one of the protocol's own. */
+ *  not one that the runtime itself sends as msg_type, which are chunk and the handshakes'
+ *  steps (handshake…, challenge_response, session_established, session_confirm, ready).
+ *  Names of frames (batch, ACK, status, ping, …) are free: those stand in `type`, and older
+ *  applications do use status and ping as msg_type. */
 bool message_type_valid(const char *type, size_t len);
 
 #endif

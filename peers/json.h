@@ -8,7 +8,9 @@
  *
  * Refused: invalid UTF-8, duplicate keys (compared decoded), raw control characters,
  * \u0000 in keys, lone surrogates, leading zeros, NaN and the like, trailing bytes, a byte
- * order mark, nesting, keys or size beyond the limits.
+ * order mark, nesting or size beyond the limits.
+ *
+ * Threads: a json_doc belongs to whoever holds it; there is no other state.
  */
 #ifndef PARLEY_PEERS_JSON_H
 #define PARLEY_PEERS_JSON_H
@@ -16,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "parley.h"
 #include "runtime/alloc.h"
@@ -41,11 +44,12 @@ struct json_item {
 };
 
 struct json_limits {
-    uint32_t depth_max; /* nesting, 1..JSON_DEPTH_MAX */
-    uint32_t bytes_max;
+    uint32_t depth_max; /* containers open at once, 1..JSON_DEPTH_MAX */
+    uint32_t bytes_max; /* at most JSON_BYTES_MAX counts */
 };
 
 #define JSON_DEPTH_MAX 128
+#define JSON_BYTES_MAX 0x7fffffffu
 
 /** Workspace for scanning, kept by its owner from one text to the next. */
 struct json_doc {
@@ -54,8 +58,13 @@ struct json_doc {
     size_t len;
     struct json_item *items; /* pre-order; items[0] is the root */
     uint32_t count, capacity;
-    void *keys; /* duplicate detection's table */
+    /* duplicate detection, see json_keys.h */
+    struct json_key *keys;
     uint32_t keys_capacity;
+    uint32_t *buckets;
+    uint32_t buckets_len; /* power of two, or 0 */
+    uint32_t hash_point;  /* secret of this document's hash, 0: not drawn yet */
+    uint64_t hash_factor;
 };
 
 struct json_error {
@@ -79,36 +88,63 @@ parley_status json_scan(struct json_doc *doc, const char *text, size_t len,
 
 /**
  * Checks that a text is one JSON object, as strictly, recording nothing and allocating
- * nothing as long as no object in it has more than 64 keys (then `doc` grows).
+ * nothing as long as no object in it has more than 64 keys and no more than 512 keys belong
+ * to objects open at the same time (then `doc` grows).
  */
 parley_status json_check_object(struct json_doc *doc, const char *text, size_t len,
                                 const struct json_limits *limits,
                                 struct json_error *ret_error);
 
 /** First child of a recorded container, NULL when it has none (or they are not recorded). */
-const struct json_item *json_first(const struct json_doc *doc, const struct json_item *item);
+static inline const struct json_item *json_first(const struct json_doc *doc,
+                                                 const struct json_item *item)
+{
+    const struct json_item *child = item + 1; /* pre-order: it follows its parent */
+
+    return child < doc->items + doc->count && child->depth > item->depth ? child : NULL;
+}
 
 /** Next sibling, NULL after the last. */
-const struct json_item *json_next(const struct json_doc *doc, const struct json_item *item);
+static inline const struct json_item *json_next(const struct json_doc *doc,
+                                                const struct json_item *item)
+{
+    return item->next != 0 ? doc->items + item->next : NULL;
+}
 
 /** Member by key (decoded comparison), NULL when absent. */
 const struct json_item *json_member(const struct json_doc *doc, const struct json_item *object,
                                     const char *key);
 
+/** json_key_is() for keys with escapes. */
+bool json_key_is_decoded(const struct json_doc *doc, const struct json_item *item,
+                         const char *key, size_t key_len);
+
 /** Tells whether the item's key is `key`. */
-bool json_key_is(const struct json_doc *doc, const struct json_item *item, const char *key,
-                 size_t key_len);
+static inline bool json_key_is(const struct json_doc *doc, const struct json_item *item,
+                               const char *key, size_t key_len)
+{
+    if (item->key_escaped)
+        return json_key_is_decoded(doc, item, key, key_len);
+    return item->key_len == key_len && memcmp(doc->text + item->key, key, key_len) == 0;
+}
 
 /** Decodes a string item to a NUL-terminated buffer. @return its length, or -1: not a string,
  *  holds U+0000, or does not fit */
 int json_string(const struct json_doc *doc, const struct json_item *item, char *buffer,
                 size_t len);
 
+/** Decodes as much of a string item as fits, whole characters, U+0000 as U+FFFD; "" when it is
+ *  no string or NULL. For texts that people read. */
+void json_string_cut(const struct json_doc *doc, const struct json_item *item, char *buffer,
+                     size_t len);
+
 /** Reads a non-negative integer (also "12" as a string when `strings`). @return false: it is
  *  not one, or beyond 2^63-1 */
 bool json_u64(const struct json_doc *doc, const struct json_item *item, bool strings,
               uint64_t *ret_value);
 
+/** Reads a number, correctly rounded, whatever the locale. @return false: it is none, or too
+ *  large for a double */
 bool json_double(const struct json_doc *doc, const struct json_item *item, double *ret_value);
 
 /* ---- Writing ---- */
@@ -121,9 +157,10 @@ struct json_out {
 };
 
 void json_put(struct json_out *out, const char *bytes, size_t len);
-void json_put_text(struct json_out *out, const char *text);               /* as it stands */
-void json_put_string(struct json_out *out, const char *text, size_t len); /* quoted, escaped;
-                                        valid UTF-8 is kept, except by the ASCII variant */
+void json_put_text(struct json_out *out, const char *text); /* as it stands */
+/** Quoted and escaped; valid UTF-8 is kept, each other byte becomes U+FFFD: what is written
+ *  can always be scanned. */
+void json_put_string(struct json_out *out, const char *text, size_t len);
 void json_put_u64(struct json_out *out, uint64_t value);
 /** Microseconds since the epoch as a float of seconds, shortest as Python's repr prints it. */
 void json_put_seconds(struct json_out *out, uint64_t us);
