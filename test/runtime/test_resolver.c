@@ -68,6 +68,8 @@ static struct resolver *resolver_of(const struct alloc *alloc, uint32_t entries_
 {
     struct resolver *resolver = NULL;
 
+    /* without a network a name service may be configured and never answer */
+    setenv("RES_OPTIONS", "timeout:1 attempts:1", 1);
     CHECK_STATUS(resolver_start(alloc, 60000, 60000, entries_max, &resolver), OK);
     return resolver;
 }
