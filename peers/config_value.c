@@ -53,23 +53,25 @@ static parley_status refuse(const struct setting *setting, const char *text,
     return PARLEY_ECONFIG;
 }
 
-/* Text is copied; the former copy goes once the new one is in place. */
+/* Text is copied; the former copy goes once the new one is in place. What the options point
+ * to may be the host's by now: only what `texts` remembers is ours to free. */
 static parley_status replace_text(parley_config *config, const struct setting *setting,
                                   void *base, const char *text)
 {
-    bool of_peer = setting_of_peer(setting);
-    char **owned = of_peer ? NULL : &config->texts[settings_index(setting)];
-    void *former = of_peer ? (void *)(uintptr_t)setting_load(setting, base).text : *owned;
-    char *copy = NULL;
+    char *copy = NULL, *former;
 
     if (text != NULL) {
         copy = alloc_string(&config->alloc, text);
         if (copy == NULL)
             return PARLEY_ENOMEM;
     }
+    if (setting_of_peer(setting)) {
+        former = (char *)(uintptr_t)setting_load(setting, base).text;
+    } else {
+        former = config->texts[settings_index(setting)];
+        config->texts[settings_index(setting)] = copy;
+    }
     setting_store(setting, base, (struct setting_value){.text = copy});
-    if (owned != NULL)
-        *owned = copy;
     alloc_free(&config->alloc, former);
     return PARLEY_OK;
 }

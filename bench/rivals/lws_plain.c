@@ -143,6 +143,9 @@ static int on_server(struct lws *wsi, enum lws_callback_reasons reason, void *us
         side->all.handled += connection->inbox.handled;
         side->all.wrong += connection->inbox.wrong;
         break;
+    case LWS_CALLBACK_RAW_CLOSE_FILE:
+        side->stop = true;
+        break;
     case LWS_CALLBACK_RAW_RX_FILE: {
         char byte; /* standard input ended: so has the client */
         side->stop = read(STDIN_FILENO, &byte, 1) <= 0;
