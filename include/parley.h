@@ -64,7 +64,7 @@ extern "C" {
     X(ELIMIT, 19, "a configured limit is reached", true)
 
 typedef enum parley_status {
-#define PARLEY_STATUS_ENUM_(name, value, text, retry) PARLEY_##name = value,
+#define PARLEY_STATUS_ENUM_(name, value, text, retry) PARLEY_##name = (value),
     PARLEY_STATUS_MAP(PARLEY_STATUS_ENUM_)
 #undef PARLEY_STATUS_ENUM_
 } parley_status;
