@@ -17,7 +17,7 @@
 #include "peers/stats.h"
 #include "runtime/clock.h"
 
-#define SWEEP_NS NS_PER_S
+#define SWEEP_NS         NS_PER_S
 #define SWEEP_CLOSING_NS (2 * NS_PER_MS)
 
 struct bench *bench_of(const struct worker *worker)

@@ -13,7 +13,7 @@
 #include "runtime/clock.h"
 
 #define CONTROL_FRAME_ROOM 2048
-#define ASKED_BYTES_MAX (16u << 20) /* at another worker's session: beyond, it must wait */
+#define ASKED_BYTES_MAX    (16u << 20) /* at another worker's session: beyond, it must wait */
 
 static struct connection *connection_of(struct ws *ws)
 {
@@ -45,7 +45,8 @@ static void leave(struct connection *connection)
     bench->counts.ws_connections--;
 }
 
-struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_refusal, void *user)
+struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_refusal,
+                             void *user)
 {
     struct parley *runtime = user;
     struct connection *connection = alloc_zeroed(&runtime->alloc, sizeof(*connection));

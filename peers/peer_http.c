@@ -175,8 +175,8 @@ static void read_detail(struct peer *peer, char *detail, size_t len)
     struct json_error error;
 
     detail[0] = '\0';
-    if (call->response != NULL && json_scan(doc, call->response, call->response_len, &limits, 1,
-                                            &error) == PARLEY_OK)
+    if (call->response != NULL &&
+        json_scan(doc, call->response, call->response_len, &limits, 1, &error) == PARLEY_OK)
         detail_read(doc, doc->items, detail, len);
     if (detail[0] == '\0')
         snprintf(detail, len, "HTTP %u", call->code);
@@ -200,7 +200,8 @@ static enum verdict judge_client_error(const struct peer *peer, const char *deta
         return VERDICT_AGAIN;
     if (code == 409 && peer->post.batch)
         return VERDICT_ACK;
-    if (peer->post.batch && (peer->post.first != peer->post.last || code == 404 || code == 405))
+    if (peer->post.batch &&
+        (peer->post.first != peer->post.last || code == 404 || code == 405))
         return VERDICT_SMALLER;
     return arrived_before(peer, detail) ? VERDICT_DELIVERED : VERDICT_REJECTED;
 }
@@ -229,8 +230,8 @@ static bool acknowledge(struct peer *peer)
     struct ack ack;
 
     if (call->response == NULL ||
-        json_scan(doc, call->response, call->response_len, &limits, ACK_RECORD_DEPTH, &error) !=
-            PARLEY_OK ||
+        json_scan(doc, call->response, call->response_len, &limits, ACK_RECORD_DEPTH,
+                  &error) != PARLEY_OK ||
         ack_read(doc, doc->items, &ack, &envelope_error) != PARLEY_OK ||
         strcmp(ack.session_id, peer->session_id) != 0)
         return false;

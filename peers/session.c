@@ -12,9 +12,9 @@
 #include "runtime/clock.h"
 
 #define REJECTIONS_TOLD 32 /* in one acknowledgement; the next one tells the rest */
-#define CLOSE_GAP 4009
+#define CLOSE_GAP       4009
 #define CLOSE_TRY_LATER 1013
-#define CLOSE_PROTOCOL 1002
+#define CLOSE_PROTOCOL  1002
 
 static void on_control(struct actor *actor, struct mailbox_node *node)
 {
@@ -491,8 +491,8 @@ static void send_back(struct inbound_request *request, struct bench *here)
         actor_post_control(&request->origin->actor, &request->control.node);
 }
 
-void session_ask(struct inbound_request *request, const struct json_doc *doc,
-                 const char *text, size_t len)
+void session_ask(struct inbound_request *request, const struct json_doc *doc, const char *text,
+                 size_t len)
 {
     struct session *session = request->session;
     const struct alloc *alloc = &session->runtime->alloc;
@@ -576,8 +576,7 @@ bool session_sweep(struct session *session, uint64_t now_ns, bool closing)
 struct inbound_request *inbound_new(struct bench *origin, enum inbound_kind kind,
                                     struct session *session)
 {
-    struct inbound_request *request =
-        alloc_zeroed(&origin->runtime->alloc, sizeof(*request));
+    struct inbound_request *request = alloc_zeroed(&origin->runtime->alloc, sizeof(*request));
 
     if (request == NULL)
         return NULL;
