@@ -75,16 +75,22 @@ static void sweep_sessions(struct bench *bench)
     }
 }
 
+/* Nothing is left that could post to the bench. */
 static void close_when_empty(struct bench *bench)
 {
-    struct parley *runtime = bench->runtime;
-
     if (bench->closed || bench->sessions != NULL || bench->connections != NULL ||
         bench->rounds > 0 ||
-        transport_worker_connections(runtime->transport, bench->worker) > 0)
+        transport_worker_connections(bench->runtime->transport, bench->worker) > 0)
         return;
     bench->closed = true;
     worker_timer_stop(bench->worker, &bench->sweep);
+    actor_retire(&bench->actor);
+}
+
+static void retired(struct actor *actor)
+{
+    struct parley *runtime = ((struct bench *)actor)->runtime;
+
     pthread_mutex_lock(&runtime->settled_mutex);
     runtime->benches_closed++;
     pthread_cond_broadcast(&runtime->settled);
@@ -147,7 +153,7 @@ static void on_control(struct actor *actor, struct mailbox_node *node)
     }
 }
 
-static const struct actor_class bench_class = {.control = on_control};
+static const struct actor_class bench_class = {.control = on_control, .retired = retired};
 
 /* ---- Made and ended by the worker's hooks ---- */
 
