@@ -252,7 +252,7 @@ void connection_acknowledge(struct connection *connection, const struct session 
         ws_want_write(&connection->ws);
         return;
     }
-    session_write_ack(session, &out);
+    session_write_ack(session, 0, &out);
     post_note(connection, note_new(connection, CONTROL_ACK, out.buffer, out.len));
 }
 
@@ -412,13 +412,17 @@ static bool write_outgoing(struct connection *connection, struct ws_batch *batch
 
 static void write_ack(struct connection *connection, struct ws_batch *batch)
 {
-    struct json_out out = {0};
+    size_t from = 0;
 
-    out.buffer = ws_frame_begin(batch, CONTROL_FRAME_ROOM, &out.capacity);
-    if (out.buffer == NULL)
-        return;
-    session_write_ack(connection->session, &out);
-    ws_frame_end(batch, WS_TEXT, out.len);
+    do {
+        struct json_out out = {0};
+
+        out.buffer = ws_frame_begin(batch, CONTROL_FRAME_ROOM, &out.capacity);
+        if (out.buffer == NULL)
+            return; /* the next fill begins anew: telling twice does no harm */
+        from = session_write_ack(connection->session, from, &out);
+        ws_frame_end(batch, WS_TEXT, out.len);
+    } while (from != 0);
     connection->ack_due = false;
 }
 

@@ -264,7 +264,7 @@ static void after_failure(struct peer *peer, bool answered, const char *detail)
     peer_failed(peer);
     post->failures++;
     delivery_lost(&peer->delivery);
-    if (answered)
+    if (answered && post->failures >= options->http_attempts)
         delivery_exhaust(&peer->delivery, options->http_attempts, post->call.code, detail);
     wait_ms = (uint64_t)options->http_backoff_ms
               << (post->failures < 6 ? post->failures - 1 : 5);

@@ -86,44 +86,46 @@ void session_free(struct session *session)
 
 /* ---- What is told ---- */
 
-static size_t rejections(const struct session *session, struct wire_rejection *told)
+static size_t rejections(const struct session *session, size_t from,
+                         struct wire_rejection *told)
 {
-    size_t count = session->receive.rejected_len;
+    const struct receive *receive = &session->receive;
+    size_t count = 0;
 
-    if (count > REJECTIONS_TOLD)
-        count = REJECTIONS_TOLD;
-    for (size_t i = 0; i < count; i++) {
-        told[i].number = session->receive.rejected[i].number;
-        told[i].detail = session->receive.rejected[i].detail;
+    while (count < REJECTIONS_TOLD && from + count < receive->rejected_len) {
+        told[count].number = receive->rejected[from + count].number;
+        told[count].detail = receive->rejected[from + count].detail;
+        count++;
     }
     return count;
 }
 
-/* An acknowledgement must name every rejection it covers: with more than fit, it covers
- * less. */
-static uint64_t covered(const struct session *session, size_t told)
+/* An acknowledgement must name every rejection it covers, unless one before it on the same
+ * connection did: with more than fit, it covers less. */
+static uint64_t covered(const struct session *session, size_t next)
 {
     const struct receive *receive = &session->receive;
 
-    if (told == receive->rejected_len || receive->rejected[told].number > receive->ack_seq)
+    if (next == receive->rejected_len || receive->rejected[next].number > receive->ack_seq)
         return receive->ack_seq;
-    return receive->rejected[told].number - 1;
+    return receive->rejected[next].number - 1;
 }
 
-void session_write_ack(const struct session *session, struct json_out *out)
+size_t session_write_ack(const struct session *session, size_t from, struct json_out *out)
 {
     struct wire_rejection told[REJECTIONS_TOLD];
-    size_t count = rejections(session, told);
+    size_t count = rejections(session, from, told);
     size_t start = out->len;
 
     for (;;) {
-        ack_write(out, session->session_id, covered(session, count), told, count);
+        ack_write(out, session->session_id, covered(session, from + count), told, count);
         if (!out->overflow || count == 0)
-            return;
+            break;
         out->len = start;
         out->overflow = false;
         count /= 2;
     }
+    return from + count < session->receive.rejected_len && count > 0 ? from + count : 0;
 }
 
 void session_write_greeting(struct parley *runtime, const struct session *session,
@@ -141,7 +143,7 @@ void session_write_greeting(struct parley *runtime, const struct session *sessio
 
     snprintf(greeting.entity_id, sizeof(greeting.entity_id), "%s", runtime->node_id);
     if (session != NULL) {
-        count = rejections(session, told);
+        count = rejections(session, 0, told);
         snprintf(greeting.peer_session_id, sizeof(greeting.peer_session_id), "%s",
                  session->session_id);
         greeting.last_seq_known = session->receive.known;
@@ -278,7 +280,7 @@ static void answer_ack(struct inbound_request *request, unsigned code)
 {
     struct json_out out = scratch(request->session);
 
-    session_write_ack(request->session, &out);
+    session_write_ack(request->session, 0, &out);
     set_answer(request, code, &out);
 }
 
@@ -364,7 +366,7 @@ static void handle_frame(struct session *session, struct inbound_request *reques
     struct json_out out = scratch(session);
 
     if (code == 0)
-        session_write_ack(session, &out);
+        session_write_ack(session, 0, &out);
     else
         error_write(&out, error.text);
     set_answer(request, code, &out);

@@ -95,8 +95,13 @@ unsigned session_run_frame(struct session *session, const struct json_doc *doc,
 /** Something got its outcome outside of a request: answers what waited, acknowledges. */
 void session_progress(struct session *session);
 
-/** Writes what the receiver's rule now acknowledges. On the owner. */
-void session_write_ack(const struct session *session, struct json_out *out);
+/**
+ * Writes what the receiver's rule now acknowledges, telling rejections from index `from` on.
+ * On the owner.
+ *
+ * @return 0: all is told; else the index from which another acknowledgement goes on
+ */
+size_t session_write_ack(const struct session *session, size_t from, struct json_out *out);
 
 /** Writes this node's greeting; `session` NULL: nothing to resume. On the owner. */
 void session_write_greeting(struct parley *runtime, const struct session *session,
