@@ -236,24 +236,38 @@ static struct connection_note *note_new(struct connection *connection, enum cont
     return note;
 }
 
-static void post_note(struct connection *connection, struct connection_note *note)
+static bool post_note(struct connection *connection, struct connection_note *note)
 {
-    if (note != NULL) /* without memory: the next acknowledgement says it */
-        actor_post_control(&connection->bench->actor, &note->control.node);
+    if (note == NULL)
+        return false;
+    actor_post_control(&connection->bench->actor, &note->control.node);
+    return true;
+}
+
+/* In order, and none without those before it. Without memory the next batch's
+ * acknowledgement says it all again. */
+static void acknowledge_from_afar(struct connection *connection, const struct session *session)
+{
+    size_t from = 0;
+
+    do {
+        struct json_out out = {.buffer = session->bench->scratch,
+                               .capacity = session->bench->scratch_bytes};
+
+        from = session_write_ack(session, from, &out);
+        if (!post_note(connection, note_new(connection, CONTROL_ACK, out.buffer, out.len)))
+            return;
+    } while (from != 0);
 }
 
 void connection_acknowledge(struct connection *connection, const struct session *session)
 {
-    struct json_out out = {.buffer = session->bench->scratch,
-                           .capacity = session->bench->scratch_bytes};
-
-    if (connection->bench == session->bench) {
-        connection->ack_due = true;
-        ws_want_write(&connection->ws);
+    if (connection->bench != session->bench) {
+        acknowledge_from_afar(connection, session);
         return;
     }
-    session_write_ack(session, 0, &out);
-    post_note(connection, note_new(connection, CONTROL_ACK, out.buffer, out.len));
+    connection->ack_due = true;
+    ws_want_write(&connection->ws);
 }
 
 static void replaced(struct connection *connection)

@@ -365,10 +365,13 @@ static void handle_frame(struct session *session, struct inbound_request *reques
     unsigned code = session_run_frame(session, doc, &error);
     struct json_out out = scratch(session);
 
-    if (code == 0)
-        session_write_ack(session, 0, &out);
-    else
-        error_write(&out, error.text);
+    if (code == 0) {
+        connection_acknowledge(request->connection, session);
+        alloc_free(&session->runtime->alloc, request->text);
+        request->text = NULL;
+        return;
+    }
+    error_write(&out, error.text);
     set_answer(request, code, &out);
 }
 
