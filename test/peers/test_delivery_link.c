@@ -131,7 +131,7 @@ static void report(struct world *world, struct item *item)
         require(world, item->answer == ACCEPTED, "delivered: its handler accepted it");
     if (message->outcome == PARLEY_REJECTED) {
         require(world, item->answer == REJECTED, "rejected: its handler rejected it");
-        require(world, strcmp(message->detail, item->text) == 0,
+        require(world, message->detail != NULL && strcmp(message->detail, item->text) == 0,
                 "rejected: with its own text");
     }
 }
