@@ -152,8 +152,7 @@ static size_t take_body(char *data, size_t size, size_t count, void *user)
 
 /* ---- the request ---- */
 
-/* Runs each time curl is about to send the request. The parameters are curl's type. */
-// NOLINTNEXTLINE(readability-non-const-parameter)
+/* Runs each time curl is about to send the request. */
 static int before_request(void *user, char *remote, char *local, int remote_port,
                           int local_port)
 {
