@@ -131,13 +131,10 @@ static void carry(struct fixture *fixture, struct http_call *call)
     CHECK(fixture->client->order[completed] == call);
 }
 
-/* A port nobody listens on. */
-static uint16_t closed_port(void)
+/* A port that refuses: bound, so that nobody else gets it, but not listening. */
+static int refuse_somewhere(uint16_t *ret_port)
 {
-    uint16_t port;
-
-    close(listen_anywhere(1, &port));
-    return port;
+    return listen_anywhere(-1, ret_port);
 }
 
 #endif

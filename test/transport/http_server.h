@@ -221,7 +221,7 @@ static void *accept_all(void *user)
     return NULL;
 }
 
-/* A socket listening on a free loopback port. */
+/* A socket listening on a free loopback port; with a negative backlog only bound to it. */
 static int listen_anywhere(int backlog, uint16_t *ret_port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -230,7 +230,8 @@ static int listen_anywhere(int backlog, uint16_t *ret_port)
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-        listen(fd, backlog) != 0 || getsockname(fd, (struct sockaddr *)&address, &len) != 0)
+        (backlog >= 0 && listen(fd, backlog) != 0) ||
+        getsockname(fd, (struct sockaddr *)&address, &len) != 0)
         abort();
     *ret_port = ntohs(address.sin_port);
     return fd;

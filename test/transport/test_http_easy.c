@@ -374,12 +374,14 @@ static void refused_connection_is_unsent(void)
     struct fixture fixture;
     struct http_call good, bad;
     char good_url[64], bad_url[64];
+    uint16_t port;
+    int refusing = refuse_somewhere(&port);
 
     options.in_flight_max = 1; /* the same transfer for all */
     set_up(&fixture, &options);
     prepare(&fixture, &good, good_url, "/ok", "{}");
     prepare(&fixture, &bad, bad_url, "/ok", "{}");
-    snprintf(bad_url, sizeof(bad_url), "http://127.0.0.1:%u/ok", closed_port());
+    snprintf(bad_url, sizeof(bad_url), "http://127.0.0.1:%u/ok", port);
     for (unsigned i = 0; i < 3; i++) {
         carry(&fixture, &good);
         CHECK_STATUS(good.status, OK);
@@ -392,6 +394,7 @@ static void refused_connection_is_unsent(void)
         http_call_clear(fixture.http, &bad);
     }
     tear_down(&fixture);
+    close(refusing);
 }
 
 static void unusable_url_is_unsent(void)

@@ -111,15 +111,18 @@ static void submission_always_wakes(void)
     struct fixture fixture;
     struct http_call call;
     char url[64];
+    uint16_t port;
+    int refusing = refuse_somewhere(&port);
 
     set_up(&fixture, &defaults);
-    snprintf(url, sizeof(url), "http://127.0.0.1:%u/ok", closed_port());
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u/ok", port);
     for (unsigned i = 0; i < 1000; i++) {
         call = (struct http_call){.reply_to = &fixture.client->actor, .url = url, .get = true};
         carry(&fixture, &call);
         CHECK_STATUS(call.status, EUNREACHABLE);
     }
     tear_down(&fixture);
+    close(refusing);
 }
 
 /* ---- the end of calls ---- */
