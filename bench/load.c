@@ -341,6 +341,7 @@ static bool add_peers(struct load *load)
 static bool poster_init(struct load *load, uint32_t index)
 {
     const struct load_plan *plan = &load->plan;
+    assert(plan->threads > 0 && plan->peers > 0);
     struct poster *poster = &load->posters[index];
     uint64_t first = plan->messages / plan->threads * index;
     uint64_t spare = plan->messages % plan->threads;

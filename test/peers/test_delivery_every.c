@@ -438,7 +438,7 @@ static void begin(void)
 static void finish(void)
 {
     printf("\n    %" PRIu64 " sequences, %" PRIu64 " steps ", sequences, steps);
-    CHECK(sequences > 100000);
+    CHECK(sequences > (getenv("DEPTH") != NULL ? 0 : 100000));
 }
 
 static void from_nothing(void)
