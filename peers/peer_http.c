@@ -187,7 +187,7 @@ static bool arrived_before(const struct peer *peer, const char *detail)
     const struct delivery_message *front = peer->delivery.front;
 
     return !peer->post.batch && strcmp(detail, "SEQUENCE_ERROR") == 0 && front != NULL &&
-           front->attempts > 1;
+           (front->attempts > 1 || peer->post.call.resent);
 }
 
 static enum verdict judge_client_error(const struct peer *peer, const char *detail)
