@@ -26,7 +26,7 @@ static void scanned_init(struct scanned *s, const char *text, size_t len)
 
     alloc_init(&s->alloc, NULL);
     json_init(&s->doc, &s->alloc);
-    s->text = malloc(len > 0 ? len : 1);
+    s->text = alloc_bytes(&s->alloc, len > 0 ? len : 1);
     memcpy(s->text, text, len);
     s->status = json_scan(&s->doc, s->text, len, &limits, ACK_RECORD_DEPTH, &error);
 }
@@ -40,7 +40,7 @@ static void scanned_good(struct scanned *s, const char *text)
 static void scanned_fini(struct scanned *s)
 {
     json_fini(&s->doc);
-    free(s->text);
+    alloc_free(&s->alloc, s->text);
 }
 
 struct written {

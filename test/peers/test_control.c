@@ -131,7 +131,8 @@ static void check_rejected(const struct scanned *s, const struct json_item *item
     uint64_t number;
 
     for (int i = 0; i < 2; i++) {
-        if (!CHECK(item != NULL))
+        CHECK(item != NULL);
+        if (item == NULL)
             return;
         CHECK_STATUS(rejection_read(&s->doc, item, &number, detail), OK);
         CHECK_U64(number, rejected[i].number);

@@ -103,19 +103,25 @@ static void test_table(void)
     CHECK(sizeof(json_cases) / sizeof(json_cases[0]) >= 120);
 }
 
+/* Appends bytes; `text` has the room. */
+static size_t append(char *text, size_t len, const char *bytes, size_t bytes_len)
+{
+    for (size_t i = 0; i < bytes_len; i++)
+        text[len + i] = bytes[i];
+    return len + bytes_len;
+}
+
 static void test_table_in_containers(void)
 {
+    static const char before[] = "{\"k\":[", after[] = "],\"0123456789abcdef\":0}";
     char text[256];
 
     for (size_t i = 0; i < sizeof(json_cases) / sizeof(json_cases[0]); i++) {
         const struct json_case *item = &json_cases[i];
-        size_t len = 0;
+        size_t len = append(text, 0, before, sizeof(before) - 1);
 
-        memcpy(text, "{\"k\":[", 6);
-        memcpy(text + 6, item->text, item->len);
-        len = 6 + item->len;
-        memcpy(text + len, "],\"0123456789abcdef\":0}", 23);
-        len += 23;
+        len = append(text, len, item->text, item->len);
+        len = append(text, len, after, sizeof(after) - 1);
         if (takes(text, len) != json_oracle(text, len, 32))
             CHECK_TEXT(item->text, "(the same answer from both)");
     }
@@ -409,9 +415,12 @@ static void test_out_of_memory(void)
 
 /* ---- random ---- */
 
-static const char *const seeds[] = {
+static const char batch_text[] =
     "{\"type\":\"batch\",\"session_id\":\"s\",\"base_seq\":1,\"first_seq\":1,\"messages\":[{"
-    "\"msg_type\":\"t\",\"payload\":{\"a\":[1,2.5e-3,\"x\\u00e9\\n\"]},\"timestamp\":1.5}]}",
+    "\"msg_type\":\"t\",\"payload\":{\"a\":[1,2.5e-3,\"x\\u00e9\\n\"]},\"timestamp\":1.5}]}";
+
+static const char *const seeds[] = {
+    batch_text,
     "[\"\xc3\xa9\xe2\x98\x83\xf0\x9f\x98\x80\",\"\\ud83d\\ude00\",-0.0,1E+9,null,true,false]",
     "{\"a\":{\"b\":{\"a\":[[[]]],\"\\u0062\":{}}},\"0123456789abcdef0123\":[0,1,2,3,4,5,6]}",
     "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1,[2]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
@@ -459,11 +468,10 @@ static void test_mutations(void)
     for (unsigned round = 0; round < 60000; round++) {
         char text[512];
         const char *from = seeds[round % (sizeof(seeds) / sizeof(seeds[0]))];
-        size_t len = strlen(from);
+        size_t len = append(text, 0, from, strlen(from));
         uint64_t changes = 1 + check_random_below(&random, 3);
         bool expected;
 
-        memcpy(text, from, len);
         for (uint64_t i = 0; i < changes && len > 0; i++)
             len = mutate(&random, text, len, sizeof(text));
         expected = json_oracle(text, len, 32);

@@ -119,7 +119,11 @@ static void test_integers(void)
 
 static bool same_double(double a, double b)
 {
-    return memcmp(&a, &b, sizeof(a)) == 0;
+    uint64_t bits[2];
+
+    memcpy(&bits[0], &a, sizeof(a));
+    memcpy(&bits[1], &b, sizeof(b));
+    return bits[0] == bits[1];
 }
 
 static void check_double(const char *text, double expected)
@@ -330,7 +334,7 @@ static void test_put_seconds_is_shortest(void)
         if (strchr(shorter, 'e') != NULL)
             continue;
         if (strchr(shorter, '.') == NULL)
-            strcat(shorter, ".0");
+            snprintf(shorter, sizeof(shorter), "%.1f", value);
         CHECK_TEXT(buffer, shorter);
     }
 }
