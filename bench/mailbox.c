@@ -21,12 +21,13 @@
 #include "runtime/credit.h"
 
 #define MAILBOX_PAYLOAD_BYTES 32
+#define MAILBOX_PAYLOAD_WORDS (MAILBOX_PAYLOAD_BYTES / 8)
 
 struct parcel {
     struct node node; /* first */
     uint32_t producer;
     uint64_t number; /* from 1 per producer and actor */
-    unsigned char bytes[MAILBOX_PAYLOAD_BYTES];
+    uint64_t words[MAILBOX_PAYLOAD_WORDS];
 };
 
 struct latch {
@@ -68,11 +69,12 @@ struct producer {
 
 /* ---- consumers ---- */
 
-static uint64_t sum_bytes(const unsigned char *bytes)
+/* All bytes, eight at a time, modulo 2^64. */
+static uint64_t sum_words(const uint64_t *words)
 {
     uint64_t sum = 0;
-    for (unsigned i = 0; i < MAILBOX_PAYLOAD_BYTES; i++)
-        sum += bytes[i];
+    for (unsigned i = 0; i < MAILBOX_PAYLOAD_WORDS; i++)
+        sum += words[i];
     return sum;
 }
 
@@ -99,7 +101,7 @@ static void consume(struct actor *actor, struct mailbox_node *node)
     uint64_t *last = &consumer->last[parcel->producer];
     consumer->violations += parcel->number != *last + 1;
     *last = parcel->number;
-    consumer->sum += sum_bytes(parcel->bytes);
+    consumer->sum += sum_words(parcel->words);
     consumer->handled++;
     consumer->settled_messages++;
     consumer->settled_units += credit_units(sizeof(*parcel));
@@ -164,11 +166,11 @@ static parley_status produce_one(struct producer *producer, uint64_t number)
            PARLEY_OK)
         give_way(producer, &tries);
     struct parcel *parcel = (struct parcel *)node;
-    uint64_t words[MAILBOX_PAYLOAD_BYTES / 8] = {number, ~number, number * 31, number << 7};
+    uint64_t words[MAILBOX_PAYLOAD_WORDS] = {number, ~number, number * 31, number << 7};
     parcel->producer = producer->index;
     parcel->number = ++producer->numbers[index];
-    memcpy(parcel->bytes, words, sizeof(words));
-    producer->sum += sum_bytes((const unsigned char *)words);
+    memcpy(parcel->words, words, sizeof(words));
+    producer->sum += sum_words(words);
     actor_post(&consumer->actor, &node->link, &node->link);
     return PARLEY_OK;
 }

@@ -48,7 +48,7 @@ static inline char *payload_put_number(char *at, uint64_t value)
 
 static inline char *payload_put_text(char *at, const char *text, size_t len)
 {
-    memcpy(at, text, len);
+    memcpy(at, text, len); /* NOLINT(bugprone-not-null-terminated-result) */
     return at + len;
 }
 

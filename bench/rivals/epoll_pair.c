@@ -115,15 +115,17 @@ static void flush(struct side *side, struct connection *connection)
 /* Room for `bytes` at the output's end. */
 static char *room(struct connection *connection, size_t bytes)
 {
-    if (connection->out_start + connection->out_len + bytes > connection->out_bytes) {
+    if (connection->out_start > 0 &&
+        connection->out_start + connection->out_len + bytes > connection->out_bytes) {
         memmove(connection->out, connection->out + connection->out_start, connection->out_len);
         connection->out_start = 0;
     }
     if (connection->out_len + bytes > connection->out_bytes) {
         connection->out_bytes = (connection->out_len + bytes) * 2;
-        connection->out = realloc(connection->out, connection->out_bytes);
-        if (!connection->out)
+        char *out = realloc(connection->out, connection->out_bytes);
+        if (!out)
             rival_die("memory");
+        connection->out = out;
     }
     return connection->out + connection->out_start + connection->out_len;
 }
@@ -340,6 +342,7 @@ static int serve(void)
         }
     }
     rival_server_report(&side.all, usage_cpu_s() - side.cpu_start_s);
+    free(side.scratch);
     return 0;
 }
 
@@ -387,7 +390,8 @@ int main(int argc, char **argv)
     struct side side = {.rival = rival_options(argc, argv)};
     struct rival_server server = rival_server_start();
     side_init(&side);
-    struct connection **connections = rival_memory(side.rival.peers, sizeof(*connections));
+    struct connection **connections =
+        rival_memory(side.rival.peers, sizeof(struct connection *));
     for (uint32_t i = 0; i < side.rival.peers; i++) {
         connections[i] = dial(&side, server.port);
         rival_session_init(&side.rival, &connections[i]->session, i, &side.random);
@@ -410,5 +414,6 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < side.rival.peers; i++)
         connection_free(connections[i]);
     free((void *)connections);
+    free(side.scratch);
     return rival_finish(&side.rival, &server, seconds, cpu_s, side.bytes_out, side.acked);
 }
