@@ -60,11 +60,18 @@ static void print_settings_json(const struct fanout *fanout)
            fanout->window);
 }
 
-static bool fanout_alone(const struct fanout *fanout, bool json)
+static int exit_code(enum fanout_end end)
+{
+    return end == FANOUT_GOOD ? EXIT_OK : EXIT_FAILED;
+}
+
+static int fanout_alone(const struct fanout *fanout, bool json)
 {
     struct report report;
     const char *title = fanout->title;
-    bool good = fanout_run(fanout, &report);
+    enum fanout_end end = fanout_run(fanout, &report);
+    if (end == FANOUT_NOT_RUN)
+        return EXIT_FAILED;
     if (json) {
         print_settings_json(fanout);
         report_json(stdout, &report);
@@ -73,15 +80,12 @@ static bool fanout_alone(const struct fanout *fanout, bool json)
         print_what(fanout);
         report_table(stdout, &report, &title, 1);
     }
-    return good;
+    return exit_code(end);
 }
 
-static bool fanout_beside_rivals(const struct fanout *fanout, bool json)
+static void print_contest(const struct fanout *fanout, const struct contest *contest,
+                          bool json)
 {
-    struct contest *contest = calloc(1, sizeof(*contest));
-    if (!contest)
-        return false;
-    bool good = contest_run(fanout, contest);
     const struct report *report = &contest->parley[contest_median_round(contest)];
     const char *title = "parley";
     if (json) {
@@ -94,8 +98,18 @@ static bool fanout_beside_rivals(const struct fanout *fanout, bool json)
         report_table(stdout, report, &title, 1);
         contest_print(stdout, contest, false);
     }
+}
+
+static int fanout_beside_rivals(const struct fanout *fanout, bool json)
+{
+    struct contest *contest = calloc(1, sizeof(*contest));
+    if (!contest)
+        return EXIT_FAILED;
+    enum fanout_end end = contest_run(fanout, contest);
+    if (end != FANOUT_NOT_RUN)
+        print_contest(fanout, contest, json);
     free(contest);
-    return good;
+    return exit_code(end);
 }
 
 int command_fanout(int argc, char **argv)
@@ -186,10 +200,12 @@ int command_run(int argc, char **argv)
     phases[1] = phases[0];
     phases[1].title = "fallback";
     phases[1].nodes = 2;
-    bool good = fanout_run(&phases[0], &reports[0]);
-    good = report_expect("websocket", "delivered_http", reports[0].delivered_http, 0) == 0 &&
-           good;
-    good = fanout_run(&phases[1], &reports[1]) && good;
+    enum fanout_end end[2];
+    for (size_t i = 0; i < 2; i++)
+        if ((end[i] = fanout_run(&phases[i], &reports[i])) == FANOUT_NOT_RUN)
+            return EXIT_FAILED;
+    unsigned wrong =
+        report_expect("websocket", "delivered_http", reports[0].delivered_http, 0);
     print_phases(phases, reports, json);
-    return good ? EXIT_OK : EXIT_FAILED;
+    return wrong > 0 ? EXIT_FAILED : exit_code(end[0] > end[1] ? end[0] : end[1]);
 }

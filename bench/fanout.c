@@ -326,41 +326,39 @@ static unsigned judge_connections(const struct run *run)
     return report_expect(fanout->title, "reconnects, at least", report->reconnects, dialled);
 }
 
-static bool measure(struct run *run, struct histogram *latency)
+static enum fanout_end measure(struct run *run, struct histogram *latency)
 {
-    bool good = start_nodes(run) && open_load(run);
-    if (good) {
-        good = post_and_wait(run);
-        good = read_books(run) && good;
-        fill_outcomes(run);
-        load_close(run->load, latency);
-        fill_costs(run);
-        fill_receiver(run);
-        fill_latency(run, latency);
-        load_free(run->load);
-    }
-    for (size_t i = 0; i < run->nodes_len; i++)
-        node_stop(&run->nodes[i]);
-    return good;
+    if (!start_nodes(run) || !open_load(run))
+        return FANOUT_NOT_RUN;
+    bool good = post_and_wait(run);
+    good = read_books(run) && good;
+    fill_outcomes(run);
+    load_close(run->load, latency);
+    fill_costs(run);
+    fill_receiver(run);
+    fill_latency(run, latency);
+    load_free(run->load);
+    unsigned wrong = judge_sender(run) + judge_receiver(run) + judge_connections(run);
+    return good && wrong == 0 ? FANOUT_GOOD : FANOUT_WRONG;
 }
 
-bool fanout_run(const struct fanout *fanout, struct report *ret_report)
+enum fanout_end fanout_run(const struct fanout *fanout, struct report *ret_report)
 {
+    enum fanout_end end = FANOUT_NOT_RUN;
     struct run *run = calloc(1, sizeof(*run));
     struct histogram *latency = calloc(1, sizeof(*latency));
     memset(ret_report, 0, sizeof(*ret_report));
-    bool good = run && latency;
-    if (good) {
+    if (run && latency) {
         run->fanout = fanout;
         run->report = ret_report;
         usage_raise_descriptors();
-        good = measure(run, latency);
-        if (good)
-            good = judge_sender(run) + judge_receiver(run) + judge_connections(run) == 0;
-        else
-            fprintf(stderr, "parley-bench: %s: did not run to its end\n", fanout->title);
+        end = measure(run, latency);
+        for (size_t i = 0; i < run->nodes_len; i++)
+            node_stop(&run->nodes[i]);
     }
+    if (end == FANOUT_NOT_RUN)
+        fprintf(stderr, "parley-bench: %s: could not run\n", fanout->title);
     free(latency);
     free(run);
-    return good;
+    return end;
 }

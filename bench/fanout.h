@@ -28,8 +28,13 @@ void fanout_init(struct fanout *fanout, const char *title);
  *  @return -1; or an exit code, told on stderr */
 int fanout_check(const struct fanout *fanout);
 
-/** Runs it. @return false: it could not run or differs from what it should be; each
- *  difference is a line on stderr, and the report holds what was seen */
-bool fanout_run(const struct fanout *fanout, struct report *ret_report);
+enum fanout_end {
+    FANOUT_GOOD,
+    FANOUT_WRONG, /* something differs from what it should be: the report says what was seen */
+    FANOUT_NOT_RUN, /* it could not start: the report says nothing */
+};
+
+/** Runs it. Each difference, and why it did not run, is a line on stderr. */
+enum fanout_end fanout_run(const struct fanout *fanout, struct report *ret_report);
 
 #endif

@@ -48,15 +48,15 @@ static inline char *payload_put_number(char *at, uint64_t value)
 
 static inline char *payload_put_text(char *at, const char *text, size_t len)
 {
-    memcpy(at, text, len); /* NOLINT(bugprone-not-null-terminated-result) */
-    return at + len;
+    return mempcpy(at, text, len);
 }
 
 /** Prepares a buffer of `len` bytes for payload_write(). */
 static inline void payload_prepare(char *buffer, size_t len)
 {
     memset(buffer, 'x', len);
-    memcpy(buffer + len - 2, "\"}", 2);
+    buffer[len - 2] = '"';
+    buffer[len - 1] = '}';
 }
 
 /** Writes `key`'s payload into a prepared buffer; `len` is at least payload_bytes_min(). */

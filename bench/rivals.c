@@ -63,18 +63,21 @@ static bool run_rival(const struct fanout *fanout, const char *name,
     return good;
 }
 
-bool contest_run(const struct fanout *fanout, struct contest *ret_contest)
+enum fanout_end contest_run(const struct fanout *fanout, struct contest *ret_contest)
 {
-    bool good = true;
+    enum fanout_end worst = FANOUT_GOOD;
     ret_contest->rounds = 0;
     for (size_t round = 0; round < RIVAL_ROUNDS; round++) {
-        good = fanout_run(fanout, &ret_contest->parley[round]) && good;
+        enum fanout_end end = fanout_run(fanout, &ret_contest->parley[round]);
+        if (end == FANOUT_NOT_RUN)
+            return end;
+        worst = end > worst ? end : worst;
         for (size_t i = 0; i < RIVAL_COUNT; i++)
             if (!run_rival(fanout, rival_names[i], &ret_contest->rival[i][round]))
-                return false;
+                return FANOUT_NOT_RUN;
         ret_contest->rounds++;
     }
-    return good;
+    return worst;
 }
 
 double contest_median(const double *values, size_t values_len)

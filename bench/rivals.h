@@ -27,8 +27,9 @@ struct contest {
     size_t rounds; /* that ran to their end */
 };
 
-/** Runs parley and each rival in turn, RIVAL_ROUNDS times. @return false: told on stderr */
-bool contest_run(const struct fanout *fanout, struct contest *ret_contest);
+/** Runs parley and each rival in turn, RIVAL_ROUNDS times. @return as fanout_run(), the
+ *  worst of all */
+enum fanout_end contest_run(const struct fanout *fanout, struct contest *ret_contest);
 
 /** The round whose messages_per_s of parley is the median. */
 size_t contest_median_round(const struct contest *contest);
