@@ -152,9 +152,7 @@ int command_fanout(int argc, char **argv)
     code = fanout_check(&fanout);
     if (code >= 0)
         return code;
-    bool good =
-        with_rivals ? fanout_beside_rivals(&fanout, json) : fanout_alone(&fanout, json);
-    return good ? EXIT_OK : EXIT_FAILED;
+    return with_rivals ? fanout_beside_rivals(&fanout, json) : fanout_alone(&fanout, json);
 }
 
 static void print_phases(const struct fanout *phases, const struct report *reports, bool json)
