@@ -17,7 +17,7 @@
 #include "peers/stats.h"
 #include "runtime/clock.h"
 
-#define SWEEP_NS NS_PER_S
+#define SWEEP_NS         NS_PER_S
 #define SWEEP_CLOSING_NS (2 * NS_PER_MS)
 
 struct bench *bench_of(const struct worker *worker)
@@ -75,16 +75,22 @@ static void sweep_sessions(struct bench *bench)
     }
 }
 
+/* Nothing is left that could post to the bench. */
 static void close_when_empty(struct bench *bench)
 {
-    struct parley *runtime = bench->runtime;
-
     if (bench->closed || bench->sessions != NULL || bench->connections != NULL ||
         bench->rounds > 0 ||
-        transport_worker_connections(runtime->transport, bench->worker) > 0)
+        transport_worker_connections(bench->runtime->transport, bench->worker) > 0)
         return;
     bench->closed = true;
     worker_timer_stop(bench->worker, &bench->sweep);
+    actor_retire(&bench->actor);
+}
+
+static void retired(struct actor *actor)
+{
+    struct parley *runtime = ((struct bench *)actor)->runtime;
+
     pthread_mutex_lock(&runtime->settled_mutex);
     runtime->benches_closed++;
     pthread_cond_broadcast(&runtime->settled);
@@ -147,7 +153,7 @@ static void on_control(struct actor *actor, struct mailbox_node *node)
     }
 }
 
-static const struct actor_class bench_class = {.control = on_control};
+static const struct actor_class bench_class = {.control = on_control, .retired = retired};
 
 /* ---- Made and ended by the worker's hooks ---- */
 
@@ -160,10 +166,21 @@ static size_t scratch_bytes(const parley_options *options)
     return largest + 2 * (size_t)FRAME_OVERHEAD;
 }
 
+static void bench_free(struct bench *bench)
+{
+    const struct alloc *alloc = &bench->runtime->alloc;
+
+    worker_set_local(bench->worker, LOCAL_PEERS, NULL);
+    json_fini(&bench->doc);
+    alloc_free(alloc, bench->scratch);
+    alloc_free_aligned(alloc, bench);
+}
+
 parley_status bench_init(struct worker *worker, void *user)
 {
     struct parley *runtime = user;
     struct bench *bench = alloc_aligned(&runtime->alloc, CACHE_LINE, sizeof(*bench));
+    parley_status status = PARLEY_ENOMEM;
 
     if (bench == NULL)
         return PARLEY_ENOMEM;
@@ -173,15 +190,17 @@ parley_status bench_init(struct worker *worker, void *user)
     bench->scratch_bytes = scratch_bytes(&runtime->options);
     bench->scratch = alloc_bytes(&runtime->alloc, bench->scratch_bytes);
     json_init(&bench->doc, &runtime->alloc);
-    if (bench->scratch == NULL) {
-        alloc_free_aligned(&runtime->alloc, bench);
-        return PARLEY_ENOMEM;
+    worker_set_local(worker, LOCAL_PEERS, bench);
+    if (bench->scratch != NULL)
+        status = transport_worker_init(runtime->transport, worker);
+    if (status != PARLEY_OK) { /* fini does not follow */
+        bench_free(bench);
+        return status;
     }
     actor_init(&bench->actor, &bench_class, worker);
     timer_init(&bench->sweep, on_sweep);
     worker_timer_start(worker, &bench->sweep, worker_now_ns(worker) + SWEEP_NS);
-    worker_set_local(worker, LOCAL_PEERS, bench);
-    return transport_worker_init(runtime->transport, worker);
+    return PARLEY_OK;
 }
 
 void bench_fini(struct worker *worker, void *user)
@@ -193,8 +212,5 @@ void bench_fini(struct worker *worker, void *user)
     if (bench == NULL)
         return;
     worker_timer_stop(worker, &bench->sweep);
-    json_fini(&bench->doc);
-    alloc_free(&runtime->alloc, bench->scratch);
-    alloc_free_aligned(&runtime->alloc, bench);
-    worker_set_local(worker, LOCAL_PEERS, NULL);
+    bench_free(bench);
 }

@@ -13,7 +13,7 @@
 #include "runtime/clock.h"
 
 #define CONTROL_FRAME_ROOM 2048
-#define ASKED_BYTES_MAX (16u << 20) /* at another worker's session: beyond, it must wait */
+#define ASKED_BYTES_MAX    (16u << 20) /* at another worker's session: beyond, it must wait */
 
 static struct connection *connection_of(struct ws *ws)
 {
@@ -45,7 +45,8 @@ static void leave(struct connection *connection)
     bench->counts.ws_connections--;
 }
 
-struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_refusal, void *user)
+struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_refusal,
+                             void *user)
 {
     struct parley *runtime = user;
     struct connection *connection = alloc_zeroed(&runtime->alloc, sizeof(*connection));
@@ -235,24 +236,38 @@ static struct connection_note *note_new(struct connection *connection, enum cont
     return note;
 }
 
-static void post_note(struct connection *connection, struct connection_note *note)
+static bool post_note(struct connection *connection, struct connection_note *note)
 {
-    if (note != NULL) /* without memory: the next acknowledgement says it */
-        actor_post_control(&connection->bench->actor, &note->control.node);
+    if (note == NULL)
+        return false;
+    actor_post_control(&connection->bench->actor, &note->control.node);
+    return true;
+}
+
+/* In order, and none without those before it. Without memory the next batch's
+ * acknowledgement says it all again. */
+static void acknowledge_from_afar(struct connection *connection, const struct session *session)
+{
+    size_t from = 0;
+
+    do {
+        struct json_out out = {.buffer = session->bench->scratch,
+                               .capacity = session->bench->scratch_bytes};
+
+        from = session_write_ack(session, from, &out);
+        if (!post_note(connection, note_new(connection, CONTROL_ACK, out.buffer, out.len)))
+            return;
+    } while (from != 0);
 }
 
 void connection_acknowledge(struct connection *connection, const struct session *session)
 {
-    struct json_out out = {.buffer = session->bench->scratch,
-                           .capacity = session->bench->scratch_bytes};
-
-    if (connection->bench == session->bench) {
-        connection->ack_due = true;
-        ws_want_write(&connection->ws);
+    if (connection->bench != session->bench) {
+        acknowledge_from_afar(connection, session);
         return;
     }
-    session_write_ack(session, &out);
-    post_note(connection, note_new(connection, CONTROL_ACK, out.buffer, out.len));
+    connection->ack_due = true;
+    ws_want_write(&connection->ws);
 }
 
 static void replaced(struct connection *connection)
@@ -411,13 +426,17 @@ static bool write_outgoing(struct connection *connection, struct ws_batch *batch
 
 static void write_ack(struct connection *connection, struct ws_batch *batch)
 {
-    struct json_out out = {0};
+    size_t from = 0;
 
-    out.buffer = ws_frame_begin(batch, CONTROL_FRAME_ROOM, &out.capacity);
-    if (out.buffer == NULL)
-        return;
-    session_write_ack(connection->session, &out);
-    ws_frame_end(batch, WS_TEXT, out.len);
+    do {
+        struct json_out out = {0};
+
+        out.buffer = ws_frame_begin(batch, CONTROL_FRAME_ROOM, &out.capacity);
+        if (out.buffer == NULL)
+            return; /* the next fill begins anew: telling twice does no harm */
+        from = session_write_ack(connection->session, from, &out);
+        ws_frame_end(batch, WS_TEXT, out.len);
+    } while (from != 0);
     connection->ack_due = false;
 }
 

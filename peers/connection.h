@@ -22,14 +22,14 @@ struct outgoing {
 struct connection {
     struct ws ws; /* first */
     struct bench *bench;
-    struct connection *next, *prev; /* the bench's */
-    char entity[ENVELOPE_ID_MAX + 1];         /* "" until it says who it is */
+    struct connection *next, *prev;            /* the bench's */
+    char entity[ENVELOPE_ID_MAX + 1];          /* "" until it says who it is */
     char session_id[ENVELOPE_SESSION_MAX + 1]; /* of the session it carries; "" none yet */
     struct session *session;                   /* referenced; NULL: none yet */
-    struct inbound_request *detach;            /* made with the attachment: leaving cannot fail */
+    struct inbound_request *detach; /* made with the attachment: leaving cannot fail */
     struct outgoing *first, *last;
-    uint32_t asked;     /* requests at the session's owner */
-    size_t asked_bytes; /* and their texts */
+    uint32_t asked;      /* requests at the session's owner */
+    size_t asked_bytes;  /* and their texts */
     uint16_t close_code; /* once what is outgoing has gone; 0: none */
     bool greeted, ack_due, closed;
 };

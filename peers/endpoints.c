@@ -16,7 +16,8 @@
 #include "peers/stats.h"
 #include "runtime/clock.h"
 
-static void respond(struct http_exchange *exchange, unsigned code, const char *body, size_t len)
+static void respond(struct http_exchange *exchange, unsigned code, const char *body,
+                    size_t len)
 {
     struct http_reply reply = {.code = code, .body = body, .body_len = len};
 
@@ -80,8 +81,8 @@ static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
         respond_detail(exchange, 400, "Missing required field: sender_id");
         return;
     }
-    if (session_table_acquire(&runtime->sessions, sender, session_id, bench->worker, &session) !=
-        PARLEY_OK) {
+    if (session_table_acquire(&runtime->sessions, sender, session_id, bench->worker,
+                              &session) != PARLEY_OK) {
         respond_detail(exchange, 503, "too many sessions");
         return;
     }
@@ -199,7 +200,8 @@ static void get_health(struct http_exchange *exchange)
     json_put_text(&out, ",\"peers\":");
     json_put_u64(&out, peers);
     json_put_text(&out, ",\"healthy_peers\":");
-    json_put_u64(&out, peers - atomic_load_explicit(&runtime->unhealthy, memory_order_relaxed));
+    json_put_u64(&out,
+                 peers - atomic_load_explicit(&runtime->unhealthy, memory_order_relaxed));
     json_put_text(&out, ",\"total_stats_entries\":0,\"crypto_available\":false,"
                         "\"signing_enabled\":false,\"verification_enabled\":false,"
                         "\"public_key\":null,\"status\":\"healthy\",\"timestamp\":");
@@ -300,9 +302,12 @@ struct endpoint {
 };
 
 static const struct endpoint endpoints[] = {
-    {"/message", "POST", post_message}, {"/messages", "POST", post_messages},
-    {"/health", "GET", get_health},     {"/peers", "GET", get_peers},
-    {"/stats", "GET", get_stats},       {"/public-key", "GET", get_public_key},
+    {"/message", "POST", post_message},
+    {"/messages", "POST", post_messages},
+    {"/health", "GET", get_health},
+    {"/peers", "GET", get_peers},
+    {"/stats", "GET", get_stats},
+    {"/public-key", "GET", get_public_key},
     {"/", "GET", get_root},
 };
 

@@ -30,37 +30,39 @@ static const struct form without_session = {"sender_id", "recipient_id", "msg_ty
 static const struct form legacy = {"from", "to", "type", false};
 static const struct form client = {"from_entity", "to_entity", "type", false};
 
-static parley_status form_of(const struct json_doc *doc, const struct json_item *root,
-                             const struct form **ret_form, struct envelope_error *ret_error)
+/* The form of an envelope that says no version. */
+static const struct form *unversioned(const struct json_doc *doc, const struct json_item *root,
+                                      struct envelope_error *ret_error)
+{
+    if (wire_member(doc, root, "type") != NULL && wire_member(doc, root, "payload") != NULL) {
+        if (wire_member(doc, root, "from") != NULL)
+            return &legacy;
+        if (wire_member(doc, root, "from_entity") != NULL)
+            return &client;
+    }
+    wire_unknown(ret_error);
+    return NULL;
+}
+
+static const struct form *form_of(const struct json_doc *doc, const struct json_item *root,
+                                  struct envelope_error *ret_error)
 {
     const struct json_item *version = wire_member(doc, root, "version");
     char text[33];
 
-    if (version == NULL) {
-        const struct json_item *type = wire_member(doc, root, "type");
-
-        if (type == NULL || wire_member(doc, root, "payload") == NULL)
-            return wire_unknown(ret_error);
-        if (wire_member(doc, root, "from") != NULL)
-            *ret_form = &legacy;
-        else if (wire_member(doc, root, "from_entity") != NULL)
-            *ret_form = &client;
-        else
-            return wire_unknown(ret_error);
-        return PARLEY_OK;
+    if (version == NULL)
+        return unversioned(doc, root, ret_error);
+    if (version->type != JSON_STRING) {
+        wire_invalid(ret_error, "version");
+        return NULL;
     }
-    if (version->type != JSON_STRING)
-        return wire_invalid(ret_error, "version");
     json_string_cut(doc, version, text, sizeof(text));
-    if (strcmp(text, "1.0") == 0) {
-        *ret_form = &standard;
-    } else if (strcmp(text, "0.3") == 0) {
-        *ret_form = &without_session;
-    } else {
-        snprintf(ret_error->text, sizeof(ret_error->text), "Unsupported version: %s", text);
-        return PARLEY_EPROTO;
-    }
-    return PARLEY_OK;
+    if (strcmp(text, "1.0") == 0)
+        return &standard;
+    if (strcmp(text, "0.3") == 0)
+        return &without_session;
+    snprintf(ret_error->text, sizeof(ret_error->text), "Unsupported version: %s", text);
+    return NULL;
 }
 
 static parley_status read_names(const struct json_doc *doc, const struct json_item *root,
@@ -119,15 +121,16 @@ static parley_status read_numbers(const struct json_doc *doc, const struct json_
 parley_status envelope_read(const struct json_doc *doc, const struct json_item *root,
                             struct envelope *ret_envelope, struct envelope_error *ret_error)
 {
-    const struct form *form = NULL;
+    const struct form *form;
     const struct json_item *payload, *timestamp;
     parley_status status;
 
     if (root->type != JSON_OBJECT)
         return wire_unknown(ret_error);
-    status = form_of(doc, root, &form, ret_error);
-    if (status == PARLEY_OK)
-        status = read_names(doc, root, form, ret_envelope, ret_error);
+    form = form_of(doc, root, ret_error);
+    if (form == NULL)
+        return PARLEY_EPROTO;
+    status = read_names(doc, root, form, ret_envelope, ret_error);
     if (status == PARLEY_OK)
         status = read_numbers(doc, root, form, ret_envelope, ret_error);
     if (status != PARLEY_OK)

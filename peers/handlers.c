@@ -69,7 +69,8 @@ static struct handler_table *copy(struct handlers *handlers, const struct handle
     end = (char *)&table->entries[entries];
     for (size_t i = 0; i < old->len; i++) {
         table->entries[i] = old->entries[i];
-        table->entries[i].type = memcpy(end, old->entries[i].type, old->entries[i].type_len + 1);
+        table->entries[i].type =
+            memcpy(end, old->entries[i].type, old->entries[i].type_len + 1);
         end += old->entries[i].type_len + 1;
     }
     if (type != NULL) {
@@ -116,7 +117,8 @@ parley_status handlers_set_message(struct handlers *handlers, const char *type,
     struct handler_table *old, *table;
 
     pthread_mutex_lock(&handlers->mutex);
-    old = atomic_load_explicit(&handlers->table, memory_order_relaxed); /* mutex: sole writer */
+    old =
+        atomic_load_explicit(&handlers->table, memory_order_relaxed); /* mutex: sole writer */
     table = copy(handlers, old, type);
     if (table != NULL) {
         set_entry(table, type, run, user);
@@ -161,7 +163,8 @@ static parley_status observe(struct handlers *handlers, const struct observer_ch
     struct handler_table *old, *table;
 
     pthread_mutex_lock(&handlers->mutex);
-    old = atomic_load_explicit(&handlers->table, memory_order_relaxed); /* mutex: sole writer */
+    old =
+        atomic_load_explicit(&handlers->table, memory_order_relaxed); /* mutex: sole writer */
     table = copy(handlers, old, NULL);
     if (table != NULL) {
         set_observer(table, change);
@@ -178,7 +181,8 @@ parley_status handlers_set_state(struct handlers *handlers, parley_state_fn fn, 
                                  .which = OBSERVER_STATE, .state = fn, .user = user});
 }
 
-parley_status handlers_set_writable(struct handlers *handlers, parley_writable_fn fn, void *user)
+parley_status handlers_set_writable(struct handlers *handlers, parley_writable_fn fn,
+                                    void *user)
 {
     return observe(handlers, &(struct observer_change){
                                  .which = OBSERVER_WRITABLE, .writable = fn, .user = user});

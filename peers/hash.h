@@ -7,8 +7,8 @@
 #ifndef PARLEY_PEERS_HASH_H
 #define PARLEY_PEERS_HASH_H
 
-#define HASH_NONFATAL_OOM 1
-#define uthash_malloc(bytes) alloc_bytes(alloc, bytes)
+#define HASH_NONFATAL_OOM          1
+#define uthash_malloc(bytes)       alloc_bytes(alloc, bytes)
 #define uthash_free(memory, bytes) alloc_free(alloc, memory)
 
 #include <uthash.h>

@@ -131,7 +131,7 @@ static const char *escape(struct scan *s, const char *p)
     p++;
     if (p == s->end)
         return fail(s, p, "");
-    if (memchr("\"\\/bfnrt", *p, 8) != NULL)
+    if (*p != '\0' && strchr("\"\\/bfnrt", *p) != NULL)
         return p + 1;
     if (*p != 'u')
         return fail(s, p, "unknown escape");
@@ -346,7 +346,7 @@ static inline const char *next_value(struct scan *s, const char *p)
 
 static inline const char *take_value(struct scan *s, const char *p)
 {
-    bool empty;
+    bool empty = false;
 
     if (p == s->end)
         return fail(s, p, "");

@@ -99,8 +99,10 @@ static size_t tiny_seconds(char *text, unsigned us)
         text[len++] = '.';
         text[len++] = (char)('0' + us % 10);
     }
-    memcpy(text + len, two ? "e-05" : "e-06", 4);
-    return len + 4;
+    text[len++] = 'e';
+    text[len++] = '-';
+    json_pair(text + len, two ? 5 : 6);
+    return len + 2;
 }
 
 size_t json_seconds(char text[JSON_SECONDS_MAX], uint64_t us)

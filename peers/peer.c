@@ -37,6 +37,7 @@ static void report(struct peer *peer, const struct message *message, uint64_t no
         .http_code = delivery->http_code,
         .latency_ns = now_ns > message->posted_ns ? now_ns - message->posted_ns : 0,
         .detail = delivery->detail != NULL ? delivery->detail : "",
+        .maybe_duplicate = !peer->post.parley && delivery->attempts > 1,
     };
 
     if (message->done != NULL)
@@ -135,8 +136,9 @@ void peer_report_state(struct peer *peer, const char *reason)
         atomic_fetch_add_explicit(&peer->runtime->unhealthy, healthy ? UINT32_MAX : 1,
                                   memory_order_relaxed);
     peer->healthy = healthy;
-    log_debug(&peer->runtime->log, "peer %s: %s%s%s%s", peer->id, parley_peer_state_name(state),
-              healthy ? "" : ", unhealthy", reason[0] != '\0' ? ": " : "", reason);
+    log_debug(&peer->runtime->log, "peer %s: %s%s%s%s", peer->id,
+              parley_peer_state_name(state), healthy ? "" : ", unhealthy",
+              reason[0] != '\0' ? ": " : "", reason);
     if (table->on_state != NULL)
         table->on_state(peer->handle, peer->id, state, healthy, reason, table->on_state_user);
 }
@@ -301,7 +303,8 @@ static void on_message(struct actor *actor, struct mailbox_node *node)
 
     delivery_post(&peer->delivery, &message->delivery);
     if (peer->closing)
-        delivery_give_up(&peer->delivery, &message->delivery, PARLEY_CANCELLED, "peer removed");
+        delivery_give_up(&peer->delivery, &message->delivery, PARLEY_CANCELLED,
+                         "peer removed");
 }
 
 void peer_settle(struct peer *peer)
@@ -365,8 +368,7 @@ static void set_options(struct peer *peer, const parley_peer_options *options)
 {
     const parley_options *defaults = &peer->runtime->options;
 
-    peer->preference =
-        options->preference_set ? options->preference : defaults->preference;
+    peer->preference = options->preference_set ? options->preference : defaults->preference;
     if (!defaults->websocket_enabled)
         peer->preference = PARLEY_HTTP_ONLY;
     peer->dialect = options->dialect;

@@ -67,12 +67,12 @@ struct link {
     uint64_t grace_until_ns; /* until then messages wait for the dial; CLOCK_NEVER: no more */
     uint64_t dialled_ns, opened_ns, pinged_ns; /* 0: no ping is unanswered */
     bool hello_due;
-    bool was_open; /* ever */
-    bool redial;   /* dial again once it is closed */
+    bool was_open;                /* ever */
+    bool redial;                  /* dial again once it is closed */
     struct resolver_query *query; /* the last answer, or one under way */
     bool query_busy;
-    uint32_t address;      /* index in the query's answer of the one in use */
-    uint64_t batch_bytes;  /* what the other side takes in one frame */
+    uint32_t address;     /* index in the query's answer of the one in use */
+    uint64_t batch_bytes; /* what the other side takes in one frame */
     uint64_t in_flight_max;
     uint64_t message_bytes;
 };
@@ -81,13 +81,13 @@ struct link {
 struct post {
     struct http_call call;
     bool busy;
-    bool batch;        /* the request is a batch */
-    bool parley;       /* the peer has said so, or is configured so */
-    bool single;       /* a batch was refused whole: one message a request */
+    bool batch;           /* the request is a batch */
+    bool parley;          /* the peer has said so, or is configured so */
+    bool single;          /* a batch was refused whole: one message a request */
     uint64_t first, last; /* numbers it carries */
     uint32_t batch_bytes;
-    uint32_t failures;   /* in a row */
-    uint64_t next_ns;    /* not before; CLOCK_NEVER: nothing scheduled */
+    uint32_t failures; /* in a row */
+    uint64_t next_ns;  /* not before; CLOCK_NEVER: nothing scheduled */
     char *body;
     size_t body_bytes;
     char *url_message, *url_messages;

@@ -70,7 +70,8 @@ static bool may_open_websocket(const struct peer *peer)
            peer->dialect != PARLEY_DIALECT_SERVICE;
 }
 
-static parley_status control(struct parley *runtime, parley_peer handle, enum control_kind kind)
+static parley_status control(struct parley *runtime, parley_peer handle,
+                             enum control_kind kind)
 {
     parley_status status = PARLEY_EUNKNOWN;
     struct peer *peer;

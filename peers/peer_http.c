@@ -175,8 +175,8 @@ static void read_detail(struct peer *peer, char *detail, size_t len)
     struct json_error error;
 
     detail[0] = '\0';
-    if (call->response != NULL && json_scan(doc, call->response, call->response_len, &limits, 1,
-                                            &error) == PARLEY_OK)
+    if (call->response != NULL &&
+        json_scan(doc, call->response, call->response_len, &limits, 1, &error) == PARLEY_OK)
         detail_read(doc, doc->items, detail, len);
     if (detail[0] == '\0')
         snprintf(detail, len, "HTTP %u", call->code);
@@ -187,7 +187,7 @@ static bool arrived_before(const struct peer *peer, const char *detail)
     const struct delivery_message *front = peer->delivery.front;
 
     return !peer->post.batch && strcmp(detail, "SEQUENCE_ERROR") == 0 && front != NULL &&
-           front->attempts > 1;
+           (front->attempts > 1 || peer->post.call.resent);
 }
 
 static enum verdict judge_client_error(const struct peer *peer, const char *detail)
@@ -200,7 +200,8 @@ static enum verdict judge_client_error(const struct peer *peer, const char *deta
         return VERDICT_AGAIN;
     if (code == 409 && peer->post.batch)
         return VERDICT_ACK;
-    if (peer->post.batch && (peer->post.first != peer->post.last || code == 404 || code == 405))
+    if (peer->post.batch &&
+        (peer->post.first != peer->post.last || code == 404 || code == 405))
         return VERDICT_SMALLER;
     return arrived_before(peer, detail) ? VERDICT_DELIVERED : VERDICT_REJECTED;
 }
@@ -229,8 +230,8 @@ static bool acknowledge(struct peer *peer)
     struct ack ack;
 
     if (call->response == NULL ||
-        json_scan(doc, call->response, call->response_len, &limits, ACK_RECORD_DEPTH, &error) !=
-            PARLEY_OK ||
+        json_scan(doc, call->response, call->response_len, &limits, ACK_RECORD_DEPTH,
+                  &error) != PARLEY_OK ||
         ack_read(doc, doc->items, &ack, &envelope_error) != PARLEY_OK ||
         strcmp(ack.session_id, peer->session_id) != 0)
         return false;
@@ -263,7 +264,7 @@ static void after_failure(struct peer *peer, bool answered, const char *detail)
     peer_failed(peer);
     post->failures++;
     delivery_lost(&peer->delivery);
-    if (answered)
+    if (answered && post->failures >= options->http_attempts)
         delivery_exhaust(&peer->delivery, options->http_attempts, post->call.code, detail);
     wait_ms = (uint64_t)options->http_backoff_ms
               << (post->failures < 6 ? post->failures - 1 : 5);

@@ -17,8 +17,10 @@
 /* What was answered has been exhausted by then; a void has no attempts to use up. */
 static bool http_used_up(const struct peer *peer, const struct delivery_message *message)
 {
+    uint32_t attempts = peer->runtime->options.http_attempts;
+
     return peer->delivery.route == PARLEY_TRANSPORT_HTTP && !message->given_up &&
-           message->tries >= peer->runtime->options.http_attempts;
+           peer->post.failures >= attempts && message->tries >= attempts;
 }
 
 struct transport_choice peer_choose(const struct peer *peer,

@@ -24,11 +24,11 @@
 #include "runtime/clock.h"
 #include "transport/process.h"
 
-#define RESOLVER_TTL_MS 30000
+#define RESOLVER_TTL_MS          30000
 #define RESOLVER_NEGATIVE_TTL_MS 2000
-#define RESOLVER_ENTRIES 4096
-#define KEEPALIVE_S 75
-#define CLOSE_LOOK_MS 50 /* parley_close() looks again at least this often */
+#define RESOLVER_ENTRIES         4096
+#define KEEPALIVE_S              75
+#define CLOSE_LOOK_MS            50 /* parley_close() looks again at least this often */
 
 /* ---- Waiting for workers ---- */
 

@@ -18,7 +18,7 @@
 #include "runtime/clock.h"
 
 #define GREETING_TIMEOUT_NS (2 * NS_PER_S)
-#define BATCH_BYTES_MIN 4096u
+#define BATCH_BYTES_MIN     4096u
 
 static struct peer *peer_of(struct ws *ws)
 {
@@ -95,8 +95,8 @@ static void back_off(struct peer *peer, const char *reason)
         return;
     }
     link->state = LINK_BACKOFF;
-    link->next_ns = now_ns(peer) +
-                    backoff_next_ns(&link->backoff, worker_random(peer->bench->worker));
+    link->next_ns =
+        now_ns(peer) + backoff_next_ns(&link->backoff, worker_random(peer->bench->worker));
     peer_report_state(peer, reason);
 }
 
@@ -264,7 +264,8 @@ static bool try_next_address(struct peer *peer)
 static void after_loss(struct peer *peer, const char *reason)
 {
     struct link *link = &peer->link;
-    bool lived = link->opened_ns != 0 && now_ns(peer) - link->opened_ns >= link->backoff.min_ns;
+    bool lived =
+        link->opened_ns != 0 && now_ns(peer) - link->opened_ns >= link->backoff.min_ns;
 
     link->opened_ns = 0;
     if (!lived || peer->closing) {
@@ -279,7 +280,8 @@ void link_closed(struct ws *ws, const struct ws_closed *why)
 {
     struct peer *peer = peer_of(ws);
     enum link_state before = peer->link.state;
-    const char *reason = why->detail != NULL && why->detail[0] != '\0' ? why->detail : "closed";
+    const char *reason =
+        why->detail != NULL && why->detail[0] != '\0' ? why->detail : "closed";
     bool redial = peer->link.redial;
 
     peer->link.redial = false;
@@ -337,7 +339,8 @@ void link_timer(struct peer *peer, uint64_t now)
 
 /* ---- What arrives ---- */
 
-static void reject(struct peer *peer, const struct json_doc *doc, const struct json_item *first)
+static void reject(struct peer *peer, const struct json_doc *doc,
+                   const struct json_item *first)
 {
     char detail[PARLEY_DETAIL_MAX];
     uint64_t number;
@@ -499,8 +502,8 @@ static bool write_batch(struct peer *peer, struct ws_batch *batch, uint64_t wall
 
     if (message == NULL)
         return false;
-    out.buffer = ws_frame_begin(batch, message->delivery.bytes + BATCH_BYTES_MIN / 2,
-                                &out.capacity);
+    out.buffer =
+        ws_frame_begin(batch, message->delivery.bytes + BATCH_BYTES_MIN / 2, &out.capacity);
     if (out.buffer == NULL)
         return false;
     out.capacity = frame_room(peer, message, out.capacity);

@@ -61,8 +61,8 @@ static struct slot *slot_at(struct registry *registry, uint32_t index)
     if (index >= REGISTRY_CHUNK * REGISTRY_CHUNKS_MAX)
         return NULL;
     /* acquire: the chunk's slots; pairs with the release store in add_chunk(). */
-    chunk = atomic_load_explicit(&registry->chunks[index / REGISTRY_CHUNK],
-                                 memory_order_acquire);
+    chunk =
+        atomic_load_explicit(&registry->chunks[index / REGISTRY_CHUNK], memory_order_acquire);
     return chunk != NULL ? &chunk[index % REGISTRY_CHUNK] : NULL;
 }
 
@@ -152,8 +152,8 @@ parley_status registry_attach(struct registry *registry, struct peer *peer)
     slot = slot_at(registry, registry->free - 1);
     registry->free = slot->next_free;
     registry->peers++;
-    generation = next_generation(
-        atomic_load_explicit(&slot->generation, memory_order_relaxed));
+    generation =
+        next_generation(atomic_load_explicit(&slot->generation, memory_order_relaxed));
     peer->slot = slot;
     peer->handle = make_handle(generation, slot->index);
     atomic_store_explicit(&slot->peer, peer, memory_order_relaxed);

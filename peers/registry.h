@@ -21,7 +21,7 @@
 #include "runtime/alloc.h"
 #include "runtime/credit.h"
 
-#define REGISTRY_CHUNK 256u
+#define REGISTRY_CHUNK      256u
 #define REGISTRY_CHUNKS_MAX 4096u /* 1,048,576 slots */
 
 struct peer;

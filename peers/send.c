@@ -54,7 +54,8 @@ static parley_status new_message(struct parley *runtime, const parley_message *s
     message->type_len = (uint16_t)type_len;
     message->payload_len = (uint32_t)source->payload_len;
     message->credit_bytes = (uint32_t)bytes;
-    message->delivery.bytes = (uint32_t)(type_len + source->payload_len) + ENVELOPE_OVERHEAD_MAX;
+    message->delivery.bytes =
+        (uint32_t)(type_len + source->payload_len) + ENVELOPE_OVERHEAD_MAX;
     message->delivery.hint = (uint8_t)source->hint;
     memcpy(message->text, source->type, type_len);
     memcpy(message->text + type_len, source->payload, source->payload_len);
@@ -84,8 +85,8 @@ static parley_status refusal(const struct slot *slot, const struct message *mess
 static parley_status post(struct parley *runtime, struct slot *slot, parley_peer handle,
                           struct message *message, uint32_t ttl_ms, parley_id *ret_id)
 {
-    parley_status status = credit_reserve(&slot->credit, credit_generation(handle),
-                                          message->credit_bytes);
+    parley_status status =
+        credit_reserve(&slot->credit, credit_generation(handle), message->credit_bytes);
     struct peer *peer;
 
     if (status != PARLEY_OK) {

@@ -26,7 +26,7 @@
 #include "transport/transport.h"
 
 #define LOCAL_PEERS 1 /* worker_get_local(): slot 0 is the transport's */
-#define ERROR_MAX 256
+#define ERROR_MAX   256
 
 /** Bytes around a payload in a frame or body: what the largest message needs beyond itself. */
 #define FRAME_OVERHEAD 4096
@@ -77,14 +77,14 @@ struct bench {
     char *scratch; /* a frame or body being written */
     size_t scratch_bytes;
     struct bench_counts counts;
-    parley_stats gone; /* delivery counters of removed peers */
-    struct peer *peers;            /* pinned here */
+    parley_stats gone;              /* delivery counters of removed peers */
+    struct peer *peers;             /* pinned here */
     struct connection *connections; /* accepted here */
-    struct session *sessions;      /* owned here */
-    struct timer sweep;            /* of idle sessions */
-    struct control close;          /* CONTROL_CLOSE, once */
-    uint32_t starved_seen;         /* refusals this worker's peers have been told of */
-    uint32_t rounds;               /* of statistics, asked for by GET */
+    struct session *sessions;       /* owned here */
+    struct timer sweep;             /* of idle sessions */
+    struct control close;           /* CONTROL_CLOSE, once */
+    uint32_t starved_seen;          /* refusals this worker's peers have been told of */
+    uint32_t rounds;                /* of statistics, asked for by GET */
     bool closing, closed;
 };
 
@@ -107,9 +107,9 @@ struct parley {
     struct session_table sessions;
     struct handlers handlers;
 
-    _Atomic(uint32_t) starved;   /* refusals because the runtime's own bound was reached */
-    _Atomic(uint32_t) unhealthy; /* peers, for GET /health */
-    _Atomic(bool) draining; /* parley_send() refuses */
+    _Atomic(uint32_t) starved;     /* refusals because the runtime's own bound was reached */
+    _Atomic(uint32_t) unhealthy;   /* peers, for GET /health */
+    _Atomic(bool) draining;        /* parley_send() refuses */
     pthread_mutex_t settled_mutex; /* guards nothing but the wait below */
     pthread_cond_t settled;        /* a peer has become empty, detached, or a bench closed */
     uint32_t benches_closed;       /* under settled_mutex */

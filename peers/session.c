@@ -12,9 +12,9 @@
 #include "runtime/clock.h"
 
 #define REJECTIONS_TOLD 32 /* in one acknowledgement; the next one tells the rest */
-#define CLOSE_GAP 4009
+#define CLOSE_GAP       4009
 #define CLOSE_TRY_LATER 1013
-#define CLOSE_PROTOCOL 1002
+#define CLOSE_PROTOCOL  1002
 
 static void on_control(struct actor *actor, struct mailbox_node *node)
 {
@@ -86,44 +86,46 @@ void session_free(struct session *session)
 
 /* ---- What is told ---- */
 
-static size_t rejections(const struct session *session, struct wire_rejection *told)
+static size_t rejections(const struct session *session, size_t from,
+                         struct wire_rejection *told)
 {
-    size_t count = session->receive.rejected_len;
+    const struct receive *receive = &session->receive;
+    size_t count = 0;
 
-    if (count > REJECTIONS_TOLD)
-        count = REJECTIONS_TOLD;
-    for (size_t i = 0; i < count; i++) {
-        told[i].number = session->receive.rejected[i].number;
-        told[i].detail = session->receive.rejected[i].detail;
+    while (count < REJECTIONS_TOLD && from + count < receive->rejected_len) {
+        told[count].number = receive->rejected[from + count].number;
+        told[count].detail = receive->rejected[from + count].detail;
+        count++;
     }
     return count;
 }
 
-/* An acknowledgement must name every rejection it covers: with more than fit, it covers
- * less. */
-static uint64_t covered(const struct session *session, size_t told)
+/* An acknowledgement must name every rejection it covers, unless one before it on the same
+ * connection did: with more than fit, it covers less. */
+static uint64_t covered(const struct session *session, size_t next)
 {
     const struct receive *receive = &session->receive;
 
-    if (told == receive->rejected_len || receive->rejected[told].number > receive->ack_seq)
+    if (next == receive->rejected_len || receive->rejected[next].number > receive->ack_seq)
         return receive->ack_seq;
-    return receive->rejected[told].number - 1;
+    return receive->rejected[next].number - 1;
 }
 
-void session_write_ack(const struct session *session, struct json_out *out)
+size_t session_write_ack(const struct session *session, size_t from, struct json_out *out)
 {
     struct wire_rejection told[REJECTIONS_TOLD];
-    size_t count = rejections(session, told);
+    size_t count = rejections(session, from, told);
     size_t start = out->len;
 
     for (;;) {
-        ack_write(out, session->session_id, covered(session, count), told, count);
+        ack_write(out, session->session_id, covered(session, from + count), told, count);
         if (!out->overflow || count == 0)
-            return;
+            break;
         out->len = start;
         out->overflow = false;
         count /= 2;
     }
+    return from + count < session->receive.rejected_len && count > 0 ? from + count : 0;
 }
 
 void session_write_greeting(struct parley *runtime, const struct session *session,
@@ -141,7 +143,7 @@ void session_write_greeting(struct parley *runtime, const struct session *sessio
 
     snprintf(greeting.entity_id, sizeof(greeting.entity_id), "%s", runtime->node_id);
     if (session != NULL) {
-        count = rejections(session, told);
+        count = rejections(session, 0, told);
         snprintf(greeting.peer_session_id, sizeof(greeting.peer_session_id), "%s",
                  session->session_id);
         greeting.last_seq_known = session->receive.known;
@@ -278,7 +280,7 @@ static void answer_ack(struct inbound_request *request, unsigned code)
 {
     struct json_out out = scratch(request->session);
 
-    session_write_ack(request->session, &out);
+    session_write_ack(request->session, 0, &out);
     set_answer(request, code, &out);
 }
 
@@ -363,10 +365,13 @@ static void handle_frame(struct session *session, struct inbound_request *reques
     unsigned code = session_run_frame(session, doc, &error);
     struct json_out out = scratch(session);
 
-    if (code == 0)
-        session_write_ack(session, &out);
-    else
-        error_write(&out, error.text);
+    if (code == 0) {
+        connection_acknowledge(request->connection, session);
+        alloc_free(&session->runtime->alloc, request->text);
+        request->text = NULL;
+        return;
+    }
+    error_write(&out, error.text);
     set_answer(request, code, &out);
 }
 
@@ -491,8 +496,8 @@ static void send_back(struct inbound_request *request, struct bench *here)
         actor_post_control(&request->origin->actor, &request->control.node);
 }
 
-void session_ask(struct inbound_request *request, const struct json_doc *doc,
-                 const char *text, size_t len)
+void session_ask(struct inbound_request *request, const struct json_doc *doc, const char *text,
+                 size_t len)
 {
     struct session *session = request->session;
     const struct alloc *alloc = &session->runtime->alloc;
@@ -576,8 +581,7 @@ bool session_sweep(struct session *session, uint64_t now_ns, bool closing)
 struct inbound_request *inbound_new(struct bench *origin, enum inbound_kind kind,
                                     struct session *session)
 {
-    struct inbound_request *request =
-        alloc_zeroed(&origin->runtime->alloc, sizeof(*request));
+    struct inbound_request *request = alloc_zeroed(&origin->runtime->alloc, sizeof(*request));
 
     if (request == NULL)
         return NULL;

@@ -26,8 +26,8 @@ struct connection;
 struct session {
     struct actor actor; /* first; control lane only */
     struct parley *runtime;
-    struct bench *bench;          /* the owner's */
-    struct session *next, *prev;  /* the owner's list */
+    struct bench *bench;         /* the owner's */
+    struct session *next, *prev; /* the owner's list */
     /* under the table's shard mutex */
     UT_hash_handle by_name, by_id;
     uint32_t references;
@@ -39,7 +39,7 @@ struct session {
     /* the owner's */
     struct receive receive;
     uint64_t used_ns;
-    bool forgotten; /* retiring */
+    bool forgotten;                  /* retiring */
     struct connection *connection;   /* attached; tells it of acknowledgements */
     struct inbound_request *waiting; /* HTTP requests whose handlers answer later */
 };
@@ -84,8 +84,8 @@ bool session_handle(struct session *session, struct inbound_request *request,
 
 /** Hands a request to its session, wherever that lives. `text` is copied if it has to
  *  travel. The answer comes to inbound_answer(), perhaps inside this call. */
-void session_ask(struct inbound_request *request, const struct json_doc *doc,
-                 const char *text, size_t len);
+void session_ask(struct inbound_request *request, const struct json_doc *doc, const char *text,
+                 size_t len);
 
 /** Runs a batch that came as a frame, on the owner. @return the WebSocket close code to end
  *  the connection with, and why; 0: go on, and acknowledge */
@@ -95,8 +95,13 @@ unsigned session_run_frame(struct session *session, const struct json_doc *doc,
 /** Something got its outcome outside of a request: answers what waited, acknowledges. */
 void session_progress(struct session *session);
 
-/** Writes what the receiver's rule now acknowledges. On the owner. */
-void session_write_ack(const struct session *session, struct json_out *out);
+/**
+ * Writes what the receiver's rule now acknowledges, telling rejections from index `from` on.
+ * On the owner.
+ *
+ * @return 0: all is told; else the index from which another acknowledgement goes on
+ */
+size_t session_write_ack(const struct session *session, size_t from, struct json_out *out);
 
 /** Writes this node's greeting; `session` NULL: nothing to resume. On the owner. */
 void session_write_greeting(struct parley *runtime, const struct session *session,

@@ -104,10 +104,10 @@ void stats_write(struct json_out *out, const parley_stats *stats)
 {
     const char *comma = "";
 
-#define WRITE(member, unit, description)                                                    \
-    json_put_text(out, comma);                                                              \
-    json_put_text(out, "\"" #member "\":");                                                 \
-    json_put_u64(out, stats->member);                                                       \
+#define WRITE(member, unit, description)    \
+    json_put_text(out, comma);              \
+    json_put_text(out, "\"" #member "\":"); \
+    json_put_u64(out, stats->member);       \
     comma = ",";
     PARLEY_STATS_MAP(WRITE)
 #undef WRITE

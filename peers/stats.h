@@ -10,8 +10,8 @@
 #include "peers/service.h"
 #include "transport/transport.h"
 
-/** Gathers for GET /stats; endpoints_stats() is called on `bench` in the end, unless the client
- *  has gone. @return false: out of memory */
+/** Gathers for GET /stats; endpoints_stats() is called on `bench` in the end, unless the
+ * client has gone. @return false: out of memory */
 bool stats_for_exchange(struct bench *bench, struct http_exchange *exchange);
 
 /** The round is back at its origin (CONTROL_STATS). Frees it. */

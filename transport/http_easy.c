@@ -152,8 +152,7 @@ static size_t take_body(char *data, size_t size, size_t count, void *user)
 
 /* ---- the request ---- */
 
-/* Runs each time curl is about to send the request. The parameters are curl's type. */
-// NOLINTNEXTLINE(readability-non-const-parameter)
+/* Runs each time curl is about to send the request. */
 static int before_request(void *user, char *remote, char *local, int remote_port,
                           int local_port)
 {
@@ -305,7 +304,7 @@ parley_status http_easy_begin(struct http_easy *easy, struct http_call *call)
 
 /* ---- the outcome ---- */
 
-static parley_status status_of(CURLcode code)
+static parley_status status_of(CURLcode code, bool started)
 {
     switch (code) {
     case CURLE_OK:
@@ -314,7 +313,8 @@ static parley_status status_of(CURLcode code)
         return PARLEY_ETIMEDOUT;
     case CURLE_OUT_OF_MEMORY:
         return PARLEY_ENOMEM;
-    case CURLE_UNSUPPORTED_PROTOCOL: /* also: answered without a status line */
+    case CURLE_UNSUPPORTED_PROTOCOL: /* an answer without a status line, or a wrong URL */
+        return started ? PARLEY_EPROTO : PARLEY_EUNREACHABLE;
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_BAD_CONTENT_ENCODING:
     case CURLE_FILESIZE_EXCEEDED:
@@ -392,7 +392,8 @@ struct http_call *http_easy_finish(struct http_easy *easy, CURLcode code)
 {
     struct http_call *call = easy->call;
 
-    call->status = easy->refused != PARLEY_OK ? easy->refused : status_of(code);
+    call->status =
+        easy->refused != PARLEY_OK ? easy->refused : status_of(code, easy->starts > 0);
     if (call->status == PARLEY_OK)
         call->status = take_answer(easy);
     if (call->status == PARLEY_ENOMEM)

@@ -37,7 +37,7 @@ static const enum answer answers[POLICIES][STATES] = {
 };
 /* clang-format on */
 
-/* Every route waits with `dial`: it is the caller who knows whether a dial is under way. */
+/* WAIT always dials: it is the caller who knows whether a dial is under way already. */
 static const struct transport_choice choices[] = {
     [WS] = {ROUTE_WEBSOCKET, false, NULL},  [HTTP] = {ROUTE_HTTP, false, NULL},
     [HTTP_DIAL] = {ROUTE_HTTP, true, NULL}, [WAIT] = {ROUTE_WAIT, true, NULL},

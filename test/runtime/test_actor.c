@@ -30,6 +30,7 @@ struct diary {
     _Atomic(uint64_t) disorder;
     _Atomic(uint64_t) elsewhere; /* calls off the worker, or two at once */
     uint64_t turn;               /* plain: two at once are a data race */
+    uint64_t data_at_end;
     uint32_t next[SENDERS];
     /* what a test wants done */
     struct mailbox_node *stop_note;   /* retires the actor when it comes by the control lane */
@@ -86,6 +87,7 @@ static void diary_retired(struct actor *actor)
     struct diary *diary = (struct diary *)(void *)actor;
 
     here(diary);
+    diary->data_at_end = atomic_load(&diary->data);
     atomic_fetch_add(&diary->retired, 1);
 }
 
@@ -357,6 +359,38 @@ static void test_retire_idle(void)
     free(victim);
 }
 
+/* What was posted before is still handed over, however many turns it takes. */
+static void test_retire_hands_over(void)
+{
+    struct worker_pool_options options = pool_options(1);
+    struct worker_pool *pool;
+    struct diary *diary = aligned_alloc(CACHE_LINE, sizeof(*diary));
+    _Atomic(uint64_t) gate = 0;
+    _Atomic(uint64_t) entered = 0;
+    struct note notes[100];
+    struct mailbox_node stop;
+
+    options.run_messages_max = 3;
+    pool = pool_start(&options);
+    diary_open(diary, pool, 0);
+    diary->gate = &gate;
+    diary->entered = &entered;
+    diary->stop_note = &stop;
+    for (uint32_t n = 0; n < 100; n++) {
+        notes[n] = (struct note){.number = n};
+        actor_post(&diary->actor, &notes[n].node, &notes[n].node);
+    }
+    CHECK(check_wait(&entered, 1));
+    actor_post_control(&diary->actor, &stop); /* taken first, with 97 notes to go */
+    atomic_store(&gate, 1);
+    CHECK(check_wait(&diary->retired, 1));
+    CHECK_U64(diary->data_at_end, 100);
+    CHECK_U64(diary->disorder, 0);
+    worker_pool_stop(pool);
+    CHECK_U64(diary->retired, 1);
+    free(diary);
+}
+
 /* Closing races with sending: senders reserve, the credit word's end retires the actor. */
 struct account {
     struct actor actor; /* first */
@@ -481,6 +515,7 @@ static const struct check_test tests[] = {
     {"an actor that never empties yields to others", test_yields_data},
     {"a flooded control lane yields to others", test_yields_control},
     {"retiring an idle actor answers later, once", test_retire_idle},
+    {"retiring hands over what was posted before", test_retire_hands_over},
     {"closing races with sending: all handled, freed once", test_close_races_with_send},
 };
 CHECK_MAIN("actor", tests)

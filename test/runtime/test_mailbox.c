@@ -305,6 +305,10 @@ static void *produce(void *argument)
 
         if (count > PER_PRODUCER - at)
             count = PER_PRODUCER - at;
+        for (size_t i = at; i < at + count; i++) { /* plain writes: the push publishes them */
+            self->items[i].producer = self->index;
+            self->items[i].number = (uint32_t)i;
+        }
         chain(self->items, at, count);
         if (mailbox_push(&race->box, &self->items[at].node,
                          &self->items[at + count - 1].node)) {
@@ -363,8 +367,6 @@ static void test_race(void)
     for (uint32_t i = 0; i < PRODUCERS; i++) {
         producers[i] = (struct producer){.race = &race, .index = i};
         producers[i].items = calloc(PER_PRODUCER, sizeof(struct item));
-        for (uint32_t n = 0; n < PER_PRODUCER; n++)
-            producers[i].items[n] = (struct item){.producer = i, .number = n};
         pthread_create(&producers[i].thread, NULL, produce, &producers[i]);
     }
     while (tally.total < PRODUCERS * PER_PRODUCER && CHECK(check_wait(&race.tokens, 1)))

@@ -168,7 +168,8 @@ static void test_heaps_are_inherited(void)
 
         pthread_create(&thread, NULL, visit_pool, &visit);
         pthread_join(thread, NULL);
-        if (!CHECK(visit.node != NULL))
+        CHECK(visit.node != NULL);
+        if (visit.node == NULL)
             break;
         CHECK(visit.number != number);
         CHECK(heap == NULL || heap == visit.node->heap);

@@ -276,7 +276,8 @@ static void stop_reading(struct worker *worker, void *user)
 /* An actor that never goes idle until told. */
 struct busy {
     struct actor actor; /* first */
-    struct mailbox_node node;
+    struct mailbox_node node, end;
+    bool once; /* does not post itself again */
     _Atomic(uint64_t) runs, stop, retired;
 };
 
@@ -287,7 +288,7 @@ static void busy_run(struct actor *actor, struct mailbox_node *node)
     atomic_fetch_add(&busy->runs, 1);
     if (atomic_load(&busy->stop))
         actor_retire(actor);
-    else
+    else if (!busy->once)
         actor_post(actor, node, node);
 }
 
@@ -330,6 +331,34 @@ static void test_sockets_under_load(void)
     close(reading.fds[1]);
 }
 
+/* Each message finds the worker asleep; it must not turn more often than it is woken. */
+static void test_sleeps_when_idle(void)
+{
+    static const struct actor_class class = {busy_run, busy_run, NULL, busy_retired};
+    static struct journal journal;
+    const struct worker_pool_options options = journal_options(&journal, 1);
+    struct worker_pool *pool = pool_start(&options);
+    struct busy *busy = aligned_alloc(CACHE_LINE, sizeof(*busy));
+    uint64_t before;
+
+    memset(busy, 0, sizeof(*busy));
+    busy->once = true;
+    actor_init(&busy->actor, &class, worker_pool_get(pool, 0));
+    CHECK(check_wait(&journal.waits, 1));
+    before = atomic_load(&journal.waits);
+    for (uint64_t n = 0; n < 100; n++) {
+        actor_post(&busy->actor, &busy->node, &busy->node);
+        if (!CHECK(check_wait(&busy->runs, n + 1)))
+            break;
+    }
+    CHECK(atomic_load(&journal.waits) - before <= 300);
+    atomic_store(&busy->stop, 1);
+    actor_post_control(&busy->actor, &busy->end);
+    CHECK(check_wait(&busy->retired, 1));
+    worker_pool_stop(pool);
+    free(busy);
+}
+
 static void nothing(struct actor *actor, struct mailbox_node *node)
 {
     (void)actor;
@@ -364,6 +393,7 @@ static const struct check_test tests[] = {
     {"signals and dispositions of the process stay", test_leaves_the_process_alone},
     {"timers end a worker's sleep, never early", test_timers_wake},
     {"sockets are served asleep and under load", test_sockets_under_load},
+    {"an idle worker sleeps", test_sleeps_when_idle},
     {"actors are spread over workers", test_least_loaded},
 };
 CHECK_MAIN("worker", tests)

@@ -188,7 +188,7 @@ static void output_parses_again(void)
 /* "http://" and `count` bytes, with a dot after every 50 where it is a host name. */
 static void long_host(char *text, size_t count)
 {
-    strcpy(text, "http://");
+    memcpy(text, "http://", 7);
     for (size_t i = 0; i < count; i++)
         text[7 + i] = i % 51 == 50 ? '.' : 'a';
     text[7 + count] = '\0';
@@ -206,14 +206,14 @@ static void lengths_are_limited(void)
     CHECK(url_parse(text, &url, error, sizeof(error)) == PARLEY_EURL);
     CHECK_CONTAINS(error, "too long");
 
-    strcpy(text, "http://");
+    memcpy(text, "http://", 7);
     memset(text + 7, 'a', 64); /* one label beyond 63 bytes */
     text[7 + 64] = '\0';
     CHECK(url_parse(text, &url, NULL, 0) == PARLEY_EURL);
     text[7 + 63] = '\0';
     CHECK(url_parse(text, &url, NULL, 0) == PARLEY_OK);
 
-    strcpy(text, "http://h/");
+    memcpy(text, "http://h/", 9);
     memset(text + 9, 'p', URL_PATH_MAX);
     text[9 + URL_PATH_MAX - 1] = '\0';
     CHECK(url_parse(text, &url, NULL, 0) == PARLEY_OK);
