@@ -64,7 +64,7 @@ extern "C" {
     X(ELIMIT, 19, "a configured limit is reached", true)
 
 typedef enum parley_status {
-#define PARLEY_STATUS_ENUM_(name, value, text, retry) PARLEY_##name = value,
+#define PARLEY_STATUS_ENUM_(name, value, text, retry) PARLEY_##name = (value),
     PARLEY_STATUS_MAP(PARLEY_STATUS_ENUM_)
 #undef PARLEY_STATUS_ENUM_
 } parley_status;
@@ -290,6 +290,21 @@ PARLEY_API parley_status parley_config_set(parley_config *config, const char *ke
 
 /** Returns the options; they live as long as `config`. */
 PARLEY_API parley_options *parley_config_options(parley_config *config);
+
+/**
+ * Tells one setting of a configuration.
+ *
+ * @param key   as parley_config_set() takes it; a peer's: "peers[0].url"
+ * @param value as the file would say it, without quotes; NULL: unset. Valid during the call
+ * @param text  whether the value is text, to be quoted where that matters
+ * @param about one line: what the setting does, and its unit
+ */
+typedef void (*parley_setting_fn)(const char *key, const char *value, bool text,
+                                  const char *about, void *user);
+
+/** Calls `each` for every setting in effect, in the order of conf/peer_service.yaml. */
+PARLEY_API void parley_config_each(const parley_config *config, parley_setting_fn each,
+                                   void *user);
 
 /** Frees a configuration. NULL is allowed. */
 PARLEY_API void parley_config_free(parley_config *config);

@@ -51,6 +51,11 @@ static char *add_message(char *p, const struct envelope_fields *fields)
     p += json_seconds(p, fields->timestamp_us);
     if (fields->redelivered)
         p = COPY(p, ",\"redelivered\":true");
+    if (fields->sender_id != NULL) {
+        p = COPY(p, ",\"sender_id\":\"");
+        p = copy(p, fields->sender_id, strlen(fields->sender_id));
+        *p++ = '"';
+    }
     *p++ = '}';
     return p;
 }
@@ -64,6 +69,8 @@ bool batch_add(struct json_out *out, const struct envelope_fields *fields, bool 
     assert(out->len <= out->capacity);
     if (fields->payload != NULL) {
         needed += fields->msg_type_len;
+        if (fields->sender_id != NULL)
+            needed += sizeof(",\"sender_id\":\"\"") + strlen(fields->sender_id);
         if (needed > left || fields->payload_len > left - needed)
             return false;
     }

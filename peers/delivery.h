@@ -26,21 +26,25 @@
 #include <stdint.h>
 
 #include "parley.h"
+#include "peers/deadlines.h"
 
 struct delivery_message {
     struct delivery_message *next, *prev; /* in the list */
     struct delivery_message *ended_next;  /* in the queue of actions */
+    struct deadline expiry;               /* the core's own entry for deadline_ns */
     uint64_t number;                      /* 0: never put on a transport */
-    uint64_t deadline_ns;
+    uint64_t deadline_ns;                 /* CLOCK_NEVER: none */
     uint32_t bytes;    /* an upper bound of its encoded size, for batch limits */
-    uint16_t attempts; /* times put on a transport */
+    uint16_t attempts; /* times put on a transport, over all of them */
+    uint16_t tries;    /* of these, on this transport since the last switch */
     uint8_t hint;      /* parley_hint */
     uint8_t transport; /* parley_transport: the last one */
     /* results, valid when delivery_ended() gives it out with `report` */
-    uint8_t outcome; /* parley_outcome */
+    uint8_t outcome; /* parley_outcome; 0: none yet */
     bool in_list;
     bool given_up; /* has its result, stands in the list as a void */
     bool queued;   /* in the queue of actions */
+    bool reported; /* delivery_ended() has given out its result */
     uint16_t http_code;
     const char *detail; /* static text, or valid until the event's caller has drained
                            delivery_ended(); never NULL once ended */
@@ -59,9 +63,11 @@ struct delivery_counts {
 struct delivery {
     struct delivery_message *front, *back, *cursor; /* cursor NULL: nothing left to send */
     struct delivery_message *ended_first, *ended_last;
-    uint64_t next_number;          /* the next message's number */
-    uint64_t base;                 /* base_seq: the lowest unresolved number */
+    uint64_t next_number; /* the next message's number */
+    uint64_t base;        /* base_seq: the lowest unresolved number */
+    uint64_t failed_end;  /* what the last lost attempt held ends before this number */
     uint64_t earliest_deadline_ns; /* not later than any pending message's; CLOCK_NEVER */
+    struct deadlines deadlines;    /* of the pending messages */
     uint32_t outstanding;          /* messages before the cursor, voids included */
     parley_transport route;        /* the transport of what is outstanding */
     struct delivery_limits limits;
@@ -90,14 +96,18 @@ void delivery_post(struct delivery *delivery, struct delivery_message *message);
 
 /**
  * Everything up to `ack_seq` has an outcome: rejected if listed, delivered otherwise.
- * Numbers that were never given out are a violation.
+ * Numbers that were never given out are a violation. Numbers behind the cursor may be
+ * among them: they went out before the transport was lost. Entries of `rejected` that are
+ * resolved already, or lie beyond `ack_seq`, mean nothing yet and are passed over; in rising
+ * order, as receivers keep them, they cost one comparison each.
  *
  * @return false: the acknowledgement covers numbers never sent (nothing was changed)
  */
 bool delivery_ack(struct delivery *delivery, uint64_t ack_seq,
                   const struct delivery_rejection *rejected, size_t rejected_len);
 
-/** One outstanding message ended with an answer of its own (old peers, HTTP 4xx).
+/** One numbered message ended with an answer of its own (old peers, HTTP 4xx). It costs a walk
+ *  from the front, so answers in order cost nothing. Not the oldest, it leaves a void.
  *  @return false: no pending message has this number */
 bool delivery_answer(struct delivery *delivery, uint64_t number, parley_outcome outcome,
                      unsigned http_code, const char *detail);
@@ -105,17 +115,18 @@ bool delivery_answer(struct delivery *delivery, uint64_t number, parley_outcome 
 /** What is outstanding is not known to have arrived: it goes out again, first. */
 void delivery_lost(struct delivery *delivery);
 
-/** As delivery_lost(), for another transport. */
+/** As delivery_lost(), for another transport: tries count anew. Naming the same one again is
+ *  just delivery_lost(). A session starts on PARLEY_TRANSPORT_NONE and needs one call. */
 void delivery_switch(struct delivery *delivery, parley_transport route);
 
-/** Ends as PARLEY_EXHAUSTED what was outstanding in the last attempt and has used up its
- *  attempts; called after delivery_lost(). `attempts_max` counts this transport's only, as
- *  does message->attempts since the last switch. */
+/** Ends as PARLEY_EXHAUSTED what was outstanding in the last attempt and has been tried
+ *  `attempts_max` times on this transport since the last switch (message->tries); called after
+ *  delivery_lost(), before anything is taken again. */
 void delivery_exhaust(struct delivery *delivery, uint32_t attempts_max, unsigned http_code,
                       const char *detail);
 
 /** Ends one message as `outcome` (PARLEY_EXHAUSTED, PARLEY_EXPIRED, PARLEY_CANCELLED). It is
- *  not sent any more; numbered, it may leave a void. */
+ *  not sent any more; numbered, it may leave a void. One that has its result keeps it. */
 void delivery_give_up(struct delivery *delivery, struct delivery_message *message,
                       parley_outcome outcome, const char *detail);
 
@@ -123,8 +134,9 @@ void delivery_give_up(struct delivery *delivery, struct delivery_message *messag
 void delivery_give_up_all(struct delivery *delivery, parley_outcome outcome,
                           const char *detail);
 
-/** Ends as PARLEY_EXPIRED what is due; renews earliest_deadline_ns. Cheap when nothing is
- *  due by earliest_deadline_ns. */
+/** Ends as PARLEY_EXPIRED what is due (deadline_ns ≤ now_ns), in no particular order; renews
+ *  earliest_deadline_ns. Constant time when nothing is due by earliest_deadline_ns, a few
+ *  moves per message over its whole life otherwise. */
 void delivery_expire(struct delivery *delivery, uint64_t now_ns);
 
 /* ---- Actions ---- */
@@ -135,10 +147,12 @@ struct delivery_message *delivery_peek(struct delivery *delivery);
 
 /** Puts the cursor's message on `route`, which must be the session's: numbers it, counts an
  *  attempt, moves on. `message` must be what delivery_peek() gave. `given_up` says that it is
- *  to be sent as a void; `attempts` > 1 (over all transports) that it is redelivered. */
+ *  to be sent as a void (a peer that knows no voids is sent nothing); `attempts` > 1 (over
+ *  all transports) that it is redelivered. */
 void delivery_take(struct delivery *delivery, struct delivery_message *message);
 
-/** The next message to report or release, until there is none. */
+/** The next message to report or release, until there is none. Every message is reported
+ *  once and released once, in one step or in this order. */
 bool delivery_ended(struct delivery *delivery, struct delivery_end *ret_end);
 
 /** The lowest unresolved number: base_seq of what is sent next. */

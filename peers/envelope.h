@@ -97,9 +97,10 @@ parley_status batch_message_read(const struct json_doc *doc, const struct json_i
 void batch_begin(struct json_out *out, const char *session_id, uint64_t base_seq,
                  uint64_t first_seq);
 
-/** Adds a message in the short form (msg_type, payload, timestamp, redelivered), its number
- *  and id being implied; a void when `payload` is NULL. `msg_type` is written as it stands:
- *  it has passed message_type_valid(). @param first whether it is the batch's first.
+/** Adds a message in the short form (msg_type, payload, timestamp, redelivered; sender_id
+ *  unless NULL), its number and id being implied; a void when `payload` is NULL. `msg_type`
+ *  and `sender_id` are written as they stand: they have passed message_type_valid() and
+ *  entity_id_valid(). @param first whether it is the batch's first.
  *  @return false: there are not BATCH_MESSAGE_OVERHEAD bytes beyond type and payload, nothing
  *  was written; room for batch_end() is always kept */
 #define BATCH_MESSAGE_OVERHEAD 96

@@ -346,7 +346,7 @@ static inline const char *next_value(struct scan *s, const char *p)
 
 static inline const char *take_value(struct scan *s, const char *p)
 {
-    bool empty;
+    bool empty = false;
 
     if (p == s->end)
         return fail(s, p, "");

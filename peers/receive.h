@@ -7,8 +7,10 @@
  *     --------+-----------+------------------------+---------
  *            base      ack_seq                 watermark
  *
- * Outcomes of (ack_seq, watermark] stand in a ring of `in_flight_max`; rejections are
- * remembered until the sender's base_seq passes them, however often they were told.
+ * Outcomes of (ack_seq, watermark] stand in a ring; rejections are remembered until the
+ * sender's base_seq passes them, however often they were told. What is begun and unanswered
+ * plus what is rejected and not yet closed never exceeds `in_flight_max`: a sender that keeps
+ * to this window never meets the limit.
  *
  * PROTOCOL.md, "Between parleys", 4 and 5.
  */
@@ -26,7 +28,8 @@ enum receive_decision {
     RECEIVE_RUN,       /* begun: run the handler, then receive_finish() */
     RECEIVE_REPEAT,    /* has its outcome, or will: do not run it */
     RECEIVE_GAP,       /* numbers before it are missing: not begun, stop reading */
-    RECEIVE_FULL,      /* in_flight_max are unanswered: not begun, stop reading */
+    RECEIVE_FULL,      /* in_flight_max are unanswered, or rejected above base_seq: not begun,
+                          stop reading */
     RECEIVE_NO_MEMORY, /* not begun, stop reading */
 };
 
@@ -42,7 +45,8 @@ struct receive {
     uint64_t watermark; /* highest number begun */
     uint32_t in_flight_max;
     bool known;    /* a batch or message has been seen */
-    uint8_t *ring; /* outcomes by number % in_flight_max; NULL until one is answered late */
+    uint8_t *ring; /* who is answered, by number & ring_mask; NULL until two are unanswered */
+    uint32_t ring_mask;
     struct receive_rejection *rejected; /* by number, rising */
     uint32_t rejected_len, rejected_capacity;
 };
@@ -51,14 +55,17 @@ void receive_init(struct receive *receive, const struct alloc *alloc, uint32_t i
 void receive_fini(struct receive *receive);
 
 /** The sender says base_seq: an unknown session starts there; lower numbers are closed, their
- *  rejections forgotten, and what was unanswered among them no longer holds up ack_seq. */
+ *  rejections forgotten, and what was unanswered among them no longer holds up ack_seq. It
+ *  never moves back. */
 void receive_base(struct receive *receive, uint64_t base_seq);
 
-/** Number `number` has arrived. */
+/** Number `number` has arrived. An unknown session starts at 1. */
 enum receive_decision receive_begin(struct receive *receive, uint64_t number);
 
-/** The old rule, for envelopes without base_seq: gaps are accepted, lower numbers are
- *  repeats. The session's one watermark serves both rules. */
+/** The old rule, for envelopes without base_seq: an unknown session starts at `number`, gaps
+ *  are accepted (RECEIVE_FULL while one wider than in_flight_max lies behind an unanswered
+ *  number), lower numbers are repeats. The session's one watermark serves both rules. Since
+ *  nobody closes numbers here, the oldest rejections make room for new ones. */
 enum receive_decision receive_begin_old(struct receive *receive, uint64_t number);
 
 /**

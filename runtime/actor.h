@@ -34,6 +34,9 @@ struct actor_class {
     void (*retired)(struct actor *actor);
 };
 
+/** Control messages handed over in one turn; more of them wait for the next. */
+#define ACTOR_CONTROL_MAX 256
+
 /** One schedulable queue: what a worker's inbox holds. */
 struct lane {
     struct mailbox queue;

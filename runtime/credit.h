@@ -31,8 +31,8 @@
 
 struct credit {
     _Alignas(CACHE_LINE) _Atomic(uint64_t) word;
-    uint32_t messages_max; /* set before open */
-    uint32_t units_max;
+    _Atomic(uint32_t) messages_max; /* set by open; atomic because of stale handles */
+    _Atomic(uint32_t) units_max;
 };
 
 struct credit_usage {
@@ -45,7 +45,7 @@ struct credit_usage {
 void credit_init(struct credit *credit);
 
 /** Opens it under the next generation and these bounds (clamped to the maxima above).
- *  @return the generation, 16 bits */
+ *  @return the generation, 1..65535 */
 uint32_t credit_open(struct credit *credit, uint32_t messages_max, uint64_t bytes_max);
 
 /**
@@ -58,7 +58,8 @@ parley_status credit_reserve(struct credit *credit, uint32_t generation, uint32_
 
 /**
  * Marks that a producer was refused for another reason than this word, so that the next
- * release reports writability as after a PARLEY_EAGAIN.
+ * release reports writability as after a PARLEY_EAGAIN. With nothing reserved there is no
+ * next release: whoever refuses must then tell by other means.
  */
 void credit_wait(struct credit *credit);
 
@@ -67,7 +68,7 @@ void credit_wait(struct credit *credit);
  * up to `units`.
  *
  * @param ret_writable true for one caller after somebody was refused and usage is now under
- *                     half of both bounds
+ *                     half of both bounds; never once it is closed
  * @return true when the word is now closed and empty: nobody will use its owner any more
  */
 bool credit_release(struct credit *credit, uint32_t messages, uint64_t units,

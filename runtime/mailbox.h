@@ -13,7 +13,7 @@
  * then schedule the consumer. The consumer puts it back with mailbox_idle(), which fails
  * when something has been pushed since.
  *
- * Who may call what:  push: any thread.  pop, idle: the consumer only.
+ * Who may call what:  push: any thread.  pop, idle, wake, is_idle: the consumer only.
  *                     init, fini: nobody else may be using it.
  *
  * The same queue serves as an actor's lanes and as a worker's inbox. Bounds are credit.h's.
@@ -65,11 +65,23 @@ bool mailbox_push(struct mailbox *mailbox, struct mailbox_node *first,
 enum mailbox_pop mailbox_pop(struct mailbox *mailbox, struct mailbox_node **ret_node);
 
 /**
- * Marks the queue "empty, not scheduled" if it is empty.
+ * Marks the queue "empty, not scheduled" if it is empty. Calling it again is harmless.
  *
  * @return false: it is not empty (or a push is half done); the consumer stays scheduled
  */
 bool mailbox_idle(struct mailbox *mailbox);
+
+/**
+ * Takes the mark of mailbox_idle() back, as a push of nothing would: the consumer runs
+ * again for a reason of its own, and pushes need not schedule it.
+ *
+ * @return true: the mark was there, and being scheduled is now the consumer's own business;
+ *         false: it was scheduled anyway, or a producer is about to
+ */
+bool mailbox_wake(struct mailbox *mailbox);
+
+/** Tells whether the mark of mailbox_idle() is there. */
+bool mailbox_is_idle(const struct mailbox *mailbox);
 
 /** Asserts what must hold between two calls of the consumer. Consumer only. */
 void mailbox_check(const struct mailbox *mailbox);

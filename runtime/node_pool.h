@@ -38,7 +38,7 @@ struct node_heap;
 struct node {
     struct mailbox_node link;
     struct node_heap *heap; /* owner */
-    uint32_t bytes;         /* usable bytes from the head on, this one included */
+    uint32_t bytes;         /* usable bytes from the head on, the head included */
     uint32_t size_class;
 };
 
@@ -61,7 +61,8 @@ struct node_return {
 parley_status node_pool_new(const struct alloc *alloc, uint64_t bytes_max,
                             struct node_pool **ret_pool);
 
-/** Frees the pool and every node of it. NULL is allowed. No node may be in use. */
+/** Frees the pool and every node of it but large ones in use. NULL is allowed. No node may
+ *  be in use, and no thread that allocated from it may be ending at the same time. */
 void node_pool_free(struct node_pool *pool);
 
 /**

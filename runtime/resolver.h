@@ -30,10 +30,12 @@ struct resolver_query {
     char host[RESOLVER_HOST_BYTES];
     /* the answer */
     parley_status status; /* PARLEY_OK, PARLEY_EADDR (no such name), PARLEY_ETIMEDOUT (the
-                             name service did not answer), PARLEY_ECLOSED (resolver stopped) */
+                             name service did not answer), PARLEY_ECLOSED (resolver stopped),
+                             PARLEY_ENOMEM */
     uint32_t count;
     char addresses[RESOLVER_ADDRESSES_MAX][RESOLVER_ADDRESS_BYTES]; /* as getaddrinfo orders */
-    const char *detail; /* static text when the status is not OK */
+    const char *detail;          /* static text, "" when the status is OK */
+    struct resolver_query *next; /* the resolver's */
 };
 
 /**
@@ -41,7 +43,7 @@ struct resolver_query {
  *
  * @param ttl_ms          how long a good answer serves
  * @param ttl_negative_ms how long a failure serves
- * @param entries_max     names remembered; the oldest makes room
+ * @param entries_max     names remembered; the one resolved first makes room
  * @return PARLEY_OK; PARLEY_ENOMEM; PARLEY_ESYSTEM
  */
 parley_status resolver_start(const struct alloc *alloc, uint32_t ttl_ms,
@@ -49,7 +51,7 @@ parley_status resolver_start(const struct alloc *alloc, uint32_t ttl_ms,
                              struct resolver **ret_resolver);
 
 /** Answers what is still asked with PARLEY_ECLOSED, joins the thread. NULL is allowed.
- *  Blocks until a running getaddrinfo() returns. */
+ *  Blocks until a running getaddrinfo() returns. No lookup may be under way or follow. */
 void resolver_stop(struct resolver *resolver);
 
 /** Asks for `query->host`; the query returns by actor_post_control(query->reply_to). */

@@ -32,6 +32,7 @@ struct timer_wheel {
     uint64_t now_tick;
     size_t count;
     uint64_t occupied[TIMER_LEVELS];
+    struct timer due; /* list head: what the running advance still has to fire */
     struct timer slots[TIMER_LEVELS][TIMER_SLOTS]; /* list heads */
 };
 
@@ -48,7 +49,8 @@ void timer_stop(struct timer_wheel *wheel, struct timer *timer);
 
 bool timer_started(const struct timer *timer);
 
-/** Fires what is due. @return timers fired */
+/** Fires what is due; what its functions start for the past waits for the next advance.
+ *  Not from inside a timer's function. @return timers fired */
 size_t timer_wheel_advance(struct timer_wheel *wheel, uint64_t now_ns);
 
 /** A time at which to call advance again: not after the earliest timer's, at least one

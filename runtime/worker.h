@@ -32,11 +32,14 @@ struct worker;
 struct worker_pool;
 
 struct worker_hooks {
-    /** On the worker's thread. A failure stops the pool's start with this status. */
+    /** On the worker's thread; no worker takes a turn before every init has returned. A
+     *  failure stops the pool's start with this status. May be NULL. */
     parley_status (*init)(struct worker *worker, void *user);
-    /** Before each time the loop may block: a chance to flush. May be NULL. */
+    /** Once a turn, before the loop is polled and may block: a chance to flush. It may post.
+     *  May be NULL. */
     void (*before_wait)(struct worker *worker, void *user);
-    /** On the worker's thread, also after another worker's init failed. May be NULL. */
+    /** On the worker's thread, one worker after another, also after another worker's init
+     *  failed, but not when its own did. May be NULL. */
     void (*fini)(struct worker *worker, void *user);
     void *user;
 };
@@ -59,8 +62,8 @@ parley_status worker_pool_start(const struct alloc *alloc, const struct log *log
                                 const struct worker_pool_options *options,
                                 struct worker_pool **ret_pool);
 
-/** Asks every worker to stop after its turn, joins them, frees the pool. Actors must have
- *  gone idle for good. NULL is allowed. Not on a worker. */
+/** Asks every worker to stop once its inbox is empty, joins them, frees the pool. Actors
+ *  must have gone idle for good. NULL is allowed. Not on a worker. */
 void worker_pool_stop(struct worker_pool *pool);
 
 uint32_t worker_pool_size(const struct worker_pool *pool);
@@ -79,7 +82,7 @@ struct worker_pool *worker_get_pool(struct worker *worker);
 struct ev_loop *worker_loop(struct worker *worker);
 const struct log *worker_log(const struct worker *worker);
 
-/** The time this turn began; one clock reading serves the whole turn. */
+/** The time this turn began, or its poll returned; one clock reading serves all until then. */
 uint64_t worker_now_ns(const struct worker *worker);
 
 /** Reads the clock again, for what must be exact. */
@@ -97,5 +100,14 @@ void worker_set_local(struct worker *worker, unsigned slot, void *value);
 
 /** A 64-bit number for jitter; not for secrets. */
 uint64_t worker_random(struct worker *worker);
+
+/* ---- For actor.c ---- */
+
+/** Puts a lane into the inbox, and wakes the worker if it sleeps. Any thread. */
+void worker_schedule(struct worker *worker, struct mailbox_node *runnable);
+
+/** Counts an actor in or out. Any thread. */
+void worker_attach(struct worker *worker);
+void worker_detach(struct worker *worker);
 
 #endif

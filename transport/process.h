@@ -11,6 +11,7 @@
 
 struct lws_context;
 struct lws_context_creation_info;
+struct lws_vhost;
 
 /** First use initialises, last use undoes what can be undone. Any thread. */
 parley_status process_acquire(void);
@@ -20,5 +21,9 @@ void process_release(void);
  *  signal dispositions as they were. */
 struct lws_context *process_context_create(const struct lws_context_creation_info *info);
 void process_context_destroy(struct lws_context *context);
+
+/** lws_create_vhost(), which shares the same globals. */
+struct lws_vhost *process_vhost_create(struct lws_context *context,
+                                       const struct lws_context_creation_info *info);
 
 #endif

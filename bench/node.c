@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The receiving node as a child process: see node.h.
+ */
+#include "bench/node.h"
+
+#include <cjson/cJSON.h>
+#include <curl/curl.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/usage.h"
+
+#define START_TIMEOUT_MS 20000
+#define STATS_BYTES_MAX  (4u * 1024 * 1024)
+
+extern char **environ;
+
+/* ---- the process ---- */
+
+/* Reads "port N\n" from the child. @return 0: it said nothing of the kind in time */
+static unsigned read_port(int output)
+{
+    char line[64];
+    size_t len = 0;
+    struct pollfd ready = {.fd = output, .events = POLLIN};
+    while (len < sizeof(line) - 1 && !memchr(line, '\n', len)) {
+        if (poll(&ready, 1, START_TIMEOUT_MS) != 1)
+            return 0;
+        ssize_t got = read(output, line + len, sizeof(line) - 1 - len);
+        if (got <= 0)
+            return 0;
+        len += (size_t)got;
+    }
+    line[len] = '\0';
+    return strncmp(line, "port ", 5) == 0 ? (unsigned)strtoul(line + 5, NULL, 10) : 0;
+}
+
+static bool spawn(struct node_process *node, char *const argv[], int input, int output)
+{
+    posix_spawn_file_actions_t actions;
+    if (posix_spawn_file_actions_init(&actions) != 0)
+        return false;
+    bool good =
+        posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO) == 0 &&
+        posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO) == 0 &&
+        posix_spawn(&node->process, "/proc/self/exe", &actions, NULL, argv, environ) == 0;
+    posix_spawn_file_actions_destroy(&actions);
+    return good;
+}
+
+static bool start(struct node_process *node, bool midway)
+{
+    char peers[24], threads[24], workers[24], port[24];
+    snprintf(peers, sizeof(peers), "%" PRIu64, node->peers);
+    snprintf(threads, sizeof(threads), "%" PRIu64, node->threads);
+    snprintf(workers, sizeof(workers), "%" PRIu64, node->workers);
+    snprintf(port, sizeof(port), "%u", (unsigned)node->port);
+    char *argv[16] = {"parley-bench", "receive", "--peers", peers,       "--threads",
+                      threads,        "--port",  port,      "--workers", workers};
+    size_t argc = 10;
+    if (midway)
+        argv[argc++] = "--midway";
+    if (node->no_websocket)
+        argv[argc++] = "--no-websocket";
+    int in[2] = {-1, -1}, out[2] = {-1, -1};
+    unsigned seen = 0;
+    if (pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0 &&
+        spawn(node, argv, in[0], out[1])) {
+        close(out[1]);
+        out[1] = -1;
+        seen = read_port(out[0]);
+    }
+    close(in[0]);
+    close(out[0]);
+    if (out[1] >= 0)
+        close(out[1]);
+    node->input = in[1];
+    node->port = (uint16_t)seen;
+    snprintf(node->url, sizeof(node->url), "http://127.0.0.1:%u", seen);
+    if (seen == 0)
+        fputs("parley-bench: the receiving node did not start\n", stderr);
+    return seen != 0;
+}
+
+bool node_start(struct node_process *node)
+{
+    node->port = 0;
+    return start(node, false);
+}
+
+bool node_kill_and_restart(struct node_process *node)
+{
+    struct rusage usage;
+    kill(node->process, SIGKILL);
+    if (wait4(node->process, NULL, 0, &usage) == node->process)
+        node->killed_cpu_s += usage_seconds(&usage);
+    close(node->input);
+    return start(node, true);
+}
+
+void node_stop(struct node_process *node)
+{
+    if (node->process <= 0)
+        return;
+    close(node->input);
+    const struct timespec pause = {.tv_nsec = 10000000};
+    for (unsigned i = 0; i < 1000; i++) {
+        if (waitpid(node->process, NULL, WNOHANG) != 0) {
+            node->process = 0;
+            return;
+        }
+        nanosleep(&pause, NULL);
+    }
+    fputs("parley-bench: the receiving node did not end by itself\n", stderr);
+    kill(node->process, SIGKILL);
+    waitpid(node->process, NULL, 0);
+    node->process = 0;
+}
+
+/* ---- its figures ---- */
+
+struct reply {
+    char *text;
+    size_t len;
+};
+
+static size_t take_reply(char *data, size_t size, size_t count, void *user)
+{
+    struct reply *reply = user;
+    size_t len = size * count;
+    if (reply->len + len > STATS_BYTES_MAX)
+        return 0;
+    char *text = realloc(reply->text, reply->len + len);
+    if (!text)
+        return 0;
+    memcpy(text + reply->len, data, len);
+    reply->text = text;
+    reply->len += len;
+    return len;
+}
+
+/* Looks for a member at any depth: the reply's outer shape is the node's business. */
+static const cJSON *find(const cJSON *json, const char *name)
+{
+    for (const cJSON *child = json ? json->child : NULL; child; child = child->next) {
+        const cJSON *found = child->string && strcmp(child->string, name) == 0 ? child : NULL;
+        found = found ? found : find(child, name);
+        if (found)
+            return found;
+    }
+    return NULL;
+}
+
+static uint64_t number(const cJSON *object, const char *name)
+{
+    const cJSON *item = find(object, name);
+    if (cJSON_IsString(item))
+        return strtoull(item->valuestring, NULL, 16);
+    return cJSON_IsNumber(item) && item->valuedouble > 0 ? (uint64_t)item->valuedouble : 0;
+}
+
+bool node_parse_figures(const char *text, size_t len, struct node_figures *ret_figures)
+{
+    cJSON *json = cJSON_ParseWithLength(text, len);
+    if (!json)
+        return false;
+    const cJSON *application = find(json, "application");
+    const cJSON *cpu = find(application, "cpu_s");
+    *ret_figures = (struct node_figures){
+        .application = find(application, "payload_hash_sum") != NULL,
+        .handled = number(application, "handled"),
+        .handled_twice = number(application, "handled_twice"),
+        .order_violations = number(application, "order_violations"),
+        .payload_hash_sum = number(application, "payload_hash_sum"),
+        .strange = number(application, "strange"),
+        .rss_kb = number(application, "rss_kb"),
+        .cpu_s = cJSON_IsNumber(cpu) ? cpu->valuedouble : 0,
+        .ws_connections_accepted = number(json, "ws_connections_accepted"),
+    };
+    cJSON_Delete(json);
+    return true;
+}
+
+bool node_read(const struct node_process *node, struct node_figures *ret_figures)
+{
+    char url[sizeof(node->url) + 8];
+    size_t len = strlen(node->url);
+    while (len > 0 && node->url[len - 1] == '/')
+        len--;
+    snprintf(url, sizeof(url), "%.*s/stats", (int)len, node->url);
+    struct reply reply = {0};
+    CURL *curl = curl_easy_init();
+    if (!curl)
+        return false;
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_PROXY, "");
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 10L);
+    curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_reply);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply);
+    CURLcode code = curl_easy_perform(curl);
+    curl_easy_cleanup(curl);
+    bool good = code == CURLE_OK && node_parse_figures(reply.text, reply.len, ret_figures);
+    if (!good)
+        fprintf(stderr, "parley-bench: %s: %s\n", url,
+                code == CURLE_OK ? "not JSON" : curl_easy_strerror(code));
+    free(reply.text);
+    return good;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The receiving node as the sender's side sees it: started, killed, started again on the
+ * same port, and asked for its figures over HTTP. Main thread only: the child dies with the
+ * thread that started it.
+ */
+#ifndef PARLEY_BENCH_NODE_H
+#define PARLEY_BENCH_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct node_process {
+    pid_t process; /* 0: none; it runs elsewhere */
+    int input;     /* its standard input: closing it ends it */
+    uint16_t port;
+    char url[512];
+    uint64_t peers, threads, workers;
+    bool no_websocket;
+    double killed_cpu_s; /* CPU seconds of processes that were killed */
+};
+
+/** What GET /stats says. */
+struct node_figures {
+    bool application; /* the next ones are there: the node is a `parley-bench receive` */
+    uint64_t handled, handled_twice, order_violations, payload_hash_sum, strange, rss_kb;
+    double cpu_s;
+    uint64_t ws_connections_accepted;
+};
+
+/** Starts a node with the settings in `node`. @return false: told on stderr */
+bool node_start(struct node_process *node);
+
+/** SIGKILLs it and starts another one on its port. @return false: told on stderr */
+bool node_kill_and_restart(struct node_process *node);
+
+/** Ends it and waits. Nothing happens when it runs elsewhere. */
+void node_stop(struct node_process *node);
+
+/** Asks for its figures. @return false: told on stderr */
+bool node_read(const struct node_process *node, struct node_figures *ret_figures);
+
+/** For node_read(), and its test: picks the figures out of the reply. */
+bool node_parse_figures(const char *text, size_t len, struct node_figures *ret_figures);
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * parley-bench receive (hidden): the receiving node, a process of its own. Prints its port,
+ * serves until its standard input ends, and dies with its parent.
+ *
+ * The handler's books are one cache line per (peer, thread) of the sender. A peer's session
+ * is handled by one worker at a time, so each line has one writer; GET /stats adds them up
+ * on whichever worker answers it, hence relaxed atomics.
+ */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/commands.h"
+#include "bench/options.h"
+#include "bench/payload.h"
+#include "bench/usage.h"
+#include "parley.h"
+
+#define RECEIVE_BIND_TRIES 100 /* 100 ms apart: the port of a node that was just killed */
+
+struct book {
+    _Alignas(64) _Atomic(uint64_t) last; /* 0: nothing seen yet */
+    _Atomic(uint64_t) handled, twice, violations, hash_sum;
+};
+
+struct receiver {
+    uint64_t peers, threads, port, workers;
+    bool midway;       /* the sender began before this process did */
+    bool no_websocket; /* answer upgrades with 404 */
+    struct book *books;
+    _Atomic(uint64_t) strange; /* payloads that are not ours */
+};
+
+/* relaxed, all: one writer at a time, and the session's owner hands over with its queues;
+   readers want a number, nothing it publishes. */
+static uint64_t get(const _Atomic(uint64_t) *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void add(_Atomic(uint64_t) *counter, uint64_t more)
+{
+    atomic_store_explicit(counter, get(counter) + more, memory_order_relaxed);
+}
+
+static parley_verdict handle(const parley_incoming *message, char *detail, void *user)
+{
+    struct receiver *receiver = user;
+    struct payload_key key;
+    (void)detail;
+    if (!payload_parse(message->payload, message->payload_len, &key) ||
+        key.peer >= receiver->peers || key.thread >= receiver->threads) {
+        /* relaxed: a counter, read by figures() only. */
+        atomic_fetch_add_explicit(&receiver->strange, 1, memory_order_relaxed);
+        return PARLEY_REJECT;
+    }
+    struct book *book = &receiver->books[key.peer * receiver->threads + key.thread];
+    uint64_t last = get(&book->last);
+    bool first = last == 0 && receiver->midway;
+    add(&book->handled, 1);
+    add(&book->hash_sum, payload_hash(message->payload, message->payload_len));
+    if (key.number <= last)
+        add(&book->twice, 1);
+    else if (key.number != last + 1 && !first)
+        add(&book->violations, 1);
+    if (key.number > last)
+        add(&book->last, key.number - last);
+    return PARLEY_ACCEPT;
+}
+
+static size_t figures(char *buffer, size_t len, void *user)
+{
+    struct receiver *receiver = user;
+    uint64_t handled = 0, twice = 0, violations = 0, hash_sum = 0;
+    for (uint64_t i = 0; i < receiver->peers * receiver->threads; i++) {
+        handled += get(&receiver->books[i].handled);
+        twice += get(&receiver->books[i].twice);
+        violations += get(&receiver->books[i].violations);
+        hash_sum += get(&receiver->books[i].hash_sum);
+    }
+    int written =
+        snprintf(buffer, len,
+                 "\"handled\":%" PRIu64 ",\"handled_twice\":%" PRIu64
+                 ",\"order_violations\":%" PRIu64 ",\"payload_hash_sum\":\"%016" PRIx64
+                 "\",\"strange\":%" PRIu64 ",\"cpu_s\":%.6f,\"rss_kb\":%" PRIu64,
+                 handled, twice, violations, hash_sum, get(&receiver->strange), usage_cpu_s(),
+                 usage_rss_kb());
+    return written > 0 && (size_t)written < len ? (size_t)written : 0;
+}
+
+static void print_log(parley_log_level level, const char *line, void *user)
+{
+    (void)level;
+    (void)user;
+    fprintf(stderr, "receiver: %s\n", line);
+}
+
+static parley_status open_node(const struct receiver *receiver, char *error, size_t error_len,
+                               parley **ret_node)
+{
+    parley_options options;
+    parley_options_init(&options);
+    options.node_id = "bench-receiver";
+    options.listen_host = "127.0.0.1";
+    options.listen_port = (uint32_t)receiver->port;
+    options.workers = (uint32_t)receiver->workers;
+    options.accept_websocket = !receiver->no_websocket;
+    uint32_t room = (uint32_t)receiver->peers + 64;
+    if (options.guests_max < room)
+        options.guests_max = room;
+    if (options.connections_max < 2 * room)
+        options.connections_max = 2 * room;
+    options.log = print_log;
+    options.log_level = PARLEY_LOG_ERROR;
+    parley_status status;
+    unsigned tries = 0;
+    const struct timespec pause = {.tv_nsec = 100000000};
+    while ((status = parley_open(&options, error, error_len, ret_node)) == PARLEY_EADDRINUSE &&
+           receiver->port != 0 && ++tries < RECEIVE_BIND_TRIES)
+        nanosleep(&pause, NULL);
+    return status;
+}
+
+static int serve(struct receiver *receiver)
+{
+    char error[512] = "";
+    parley *node = NULL;
+    parley_status status = open_node(receiver, error, sizeof(error), &node);
+    if (status != PARLEY_OK) {
+        fprintf(stderr, "parley-bench: receiver: %s %s\n", parley_strerror(status), error);
+        return EXIT_FAILED;
+    }
+    if (parley_on_message(node, NULL, handle, receiver) != PARLEY_OK ||
+        parley_on_stats(node, figures, receiver) != PARLEY_OK)
+        return EXIT_FAILED;
+    printf("port %u\n", (unsigned)parley_port(node));
+    fflush(stdout);
+    char byte;
+    while (read(STDIN_FILENO, &byte, 1) > 0)
+        ;
+    parley_close(node);
+    return EXIT_OK;
+}
+
+int command_receive(int argc, char **argv)
+{
+    struct receiver receiver = {.peers = 100, .threads = 1};
+    const struct option_spec specs[] = {
+        {"peers", "N", OPTION_NUMBER, &receiver.peers, 1, 100000, "peers of the sender"},
+        {"threads", "T", OPTION_NUMBER, &receiver.threads, 1, 256, "threads that post there"},
+        {"port", "PORT", OPTION_NUMBER, &receiver.port, 0, 65535, "0: any"},
+        {"workers", "N", OPTION_NUMBER, &receiver.workers, 0, 256, "0: one per CPU"},
+        {"midway", NULL, OPTION_FLAG, &receiver.midway, 0, 0, "any first number is right"},
+        {"no-websocket", NULL, OPTION_FLAG, &receiver.no_websocket, 0, 0, "refuse upgrades"},
+    };
+    int code = options_parse("usage: parley-bench receive [OPTIONS]\n\nThe receiving node.\n",
+                             specs, sizeof(specs) / sizeof(specs[0]), argc, argv);
+    if (code >= 0)
+        return code;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    usage_raise_descriptors();
+    receiver.books =
+        aligned_alloc(64, receiver.peers * receiver.threads * sizeof(struct book));
+    if (!receiver.books)
+        return EXIT_FAILED;
+    memset(receiver.books, 0, receiver.peers * receiver.threads * sizeof(struct book));
+    code = serve(&receiver);
+    free(receiver.books);
+    return code;
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Messages posted to us go to their session, wherever it lives; everything else is
+ * answered here, on the worker that accepted the request. An exchange belongs to the
+ * transport: it may vanish (endpoints_gone) while its request is at a session, so the
+ * request's pointer to it is only touched on the exchange's own worker.
+ */
+#include "peers/endpoints.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "peers/envelope.h"
+#include "peers/peer.h"
+#include "peers/stats.h"
+#include "runtime/clock.h"
+
+static void respond(struct http_exchange *exchange, unsigned code, const char *body,
+                    size_t len)
+{
+    struct http_reply reply = {.code = code, .body = body, .body_len = len};
+
+    if (code == 503 || code == 429)
+        reply.retry_after_s = 1;
+    bench_of(exchange->worker)->counts.http_requests_accepted++;
+    http_respond(exchange, &reply);
+}
+
+static void respond_detail(struct http_exchange *exchange, unsigned code, const char *detail)
+{
+    char buffer[512];
+    struct json_out out = {.buffer = buffer, .capacity = sizeof(buffer)};
+
+    if (code == 400)
+        bench_of(exchange->worker)->counts.protocol_errors++;
+    detail_write(&out, detail);
+    respond(exchange, code, buffer, out.len);
+}
+
+static void respond_out(struct http_exchange *exchange, const struct json_out *out)
+{
+    if (out->overflow)
+        respond_detail(exchange, 500, "answer too large");
+    else
+        respond(exchange, 200, out->buffer, out->len);
+}
+
+/* ---- Posted messages ---- */
+
+void endpoints_gone(struct http_exchange *exchange, void *user)
+{
+    (void)user;
+    if (exchange->user != NULL)
+        *(struct http_exchange **)exchange->user = NULL;
+}
+
+void endpoints_answered(struct inbound_request *request)
+{
+    struct http_exchange *exchange = request->exchange;
+
+    if (exchange != NULL) {
+        exchange->user = NULL;
+        if (request->text != NULL)
+            respond(exchange, request->code, request->text, request->len);
+        else
+            respond_detail(exchange, 503, "out of memory");
+    }
+    inbound_free(request);
+}
+
+static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
+                      const char *sender, const char *session_id)
+{
+    struct bench *bench = bench_of(exchange->worker);
+    struct parley *runtime = bench->runtime;
+    struct inbound_request *request;
+    struct session *session;
+
+    if (!entity_id_valid(sender)) {
+        respond_detail(exchange, 400, "Missing required field: sender_id");
+        return;
+    }
+    if (session_table_acquire(&runtime->sessions, sender, session_id, bench->worker,
+                              &session) != PARLEY_OK) {
+        respond_detail(exchange, 503, "too many sessions");
+        return;
+    }
+    request = inbound_new(bench, kind, session);
+    if (request == NULL) {
+        session_table_release(&runtime->sessions, session);
+        respond_detail(exchange, 503, "out of memory");
+        return;
+    }
+    request->exchange = exchange;
+    exchange->user = &request->exchange;
+    session_ask(request, &bench->doc, exchange->body, exchange->body_len);
+}
+
+static bool scan_body(struct http_exchange *exchange)
+{
+    struct bench *bench = bench_of(exchange->worker);
+    const struct json_limits limits = {
+        .depth_max = bench->runtime->options.json_depth_max + 3,
+        .bytes_max = (uint32_t)exchange->body_len + 1,
+    };
+    struct json_error error;
+
+    if (json_scan(&bench->doc, exchange->body, exchange->body_len, &limits, BATCH_RECORD_DEPTH,
+                  &error) == PARLEY_OK)
+        return true;
+    respond_detail(exchange, 400, "Invalid JSON");
+    return false;
+}
+
+static void post_message(struct http_exchange *exchange)
+{
+    const struct json_doc *doc = &bench_of(exchange->worker)->doc;
+    struct envelope_error error;
+    struct envelope envelope;
+
+    if (!scan_body(exchange))
+        return;
+    if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK)
+        respond_detail(exchange, 400, error.text);
+    else
+        hand_over(exchange, INBOUND_MESSAGE, envelope.sender_id, envelope.session_id);
+}
+
+static void post_messages(struct http_exchange *exchange)
+{
+    const struct json_doc *doc = &bench_of(exchange->worker)->doc;
+    char sender[ENVELOPE_ID_MAX + 1] = "";
+    struct envelope_error error;
+    struct batch batch;
+
+    if (!scan_body(exchange))
+        return;
+    if (batch_read(doc, doc->items, &batch, &error) != PARLEY_OK) {
+        respond_detail(exchange, 400, error.text);
+        return;
+    }
+    if (batch.messages != NULL) {
+        const struct json_item *item = json_member(doc, batch.messages, "sender_id");
+
+        if (item != NULL && json_string(doc, item, sender, sizeof(sender)) < 0)
+            sender[0] = '\0';
+    }
+    hand_over(exchange, INBOUND_BATCH, sender, batch.session_id);
+}
+
+/* ---- What a node says of itself ---- */
+
+static struct json_out scratch(const struct http_exchange *exchange)
+{
+    const struct bench *bench = bench_of(exchange->worker);
+
+    return (struct json_out){.buffer = bench->scratch, .capacity = bench->scratch_bytes};
+}
+
+static void put_id(struct json_out *out, const char *key, const char *text)
+{
+    json_put_text(out, key);
+    json_put_string(out, text, strlen(text));
+}
+
+static uint32_t peers_now(struct parley *runtime)
+{
+    uint32_t peers;
+
+    registry_lock(&runtime->registry);
+    peers = runtime->registry.peers;
+    registry_unlock(&runtime->registry);
+    return peers;
+}
+
+static void put_iso_time(struct json_out *out)
+{
+    uint64_t us = clock_wall_us();
+    time_t seconds = (time_t)(us / 1000000);
+    char text[64];
+    struct tm tm;
+
+    gmtime_r(&seconds, &tm);
+    snprintf(text, sizeof(text), "\"%04d-%02d-%02dT%02d:%02d:%02d.%06u+00:00\"",
+             tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+             (unsigned)(us % 1000000));
+    json_put_text(out, text);
+}
+
+static void get_health(struct http_exchange *exchange)
+{
+    struct parley *runtime = bench_of(exchange->worker)->runtime;
+    struct json_out out = scratch(exchange);
+    uint32_t peers = peers_now(runtime);
+
+    put_id(&out, "{\"entity_id\":", runtime->node_id);
+    json_put_text(&out, ",\"port\":");
+    json_put_u64(&out, transport_port(runtime->transport));
+    json_put_text(&out, ",\"peers\":");
+    json_put_u64(&out, peers);
+    json_put_text(&out, ",\"healthy_peers\":");
+    json_put_u64(&out,
+                 peers - atomic_load_explicit(&runtime->unhealthy, memory_order_relaxed));
+    json_put_text(&out, ",\"total_stats_entries\":0,\"crypto_available\":false,"
+                        "\"signing_enabled\":false,\"verification_enabled\":false,"
+                        "\"public_key\":null,\"status\":\"healthy\",\"timestamp\":");
+    put_iso_time(&out);
+    json_put_text(&out, "}");
+    respond_out(exchange, &out);
+}
+
+static void get_root(struct http_exchange *exchange)
+{
+    struct parley *runtime = bench_of(exchange->worker)->runtime;
+    struct json_out out = scratch(exchange);
+
+    put_id(&out, "{\"entity_id\":", runtime->node_id);
+    json_put_text(&out, ",\"service\":\"peer-communication\",\"version\":\"1.0\","
+                        "\"peers_count\":");
+    json_put_u64(&out, peers_now(runtime));
+    json_put_text(&out, ",\"crypto_available\":false,\"signing_enabled\":false,"
+                        "\"verification_enabled\":false}");
+    respond_out(exchange, &out);
+}
+
+static void get_public_key(struct http_exchange *exchange)
+{
+    struct json_out out = scratch(exchange);
+
+    put_id(&out, "{\"entity_id\":", bench_of(exchange->worker)->runtime->node_id);
+    json_put_text(&out, ",\"public_key\":null}");
+    respond_out(exchange, &out);
+}
+
+/* A list that is longer than the scratch buffer holds is cut, and says how many there are. */
+static void get_peers(struct http_exchange *exchange)
+{
+    struct parley *runtime = bench_of(exchange->worker)->runtime;
+    struct json_out out = scratch(exchange);
+    char url[URL_PATH_MAX + URL_HOST_MAX + 64];
+    uint64_t count = 0;
+
+    out.capacity -= 64; /* for the end */
+    put_id(&out, "{\"entity_id\":", runtime->node_id);
+    json_put_text(&out, ",\"peers\":[");
+    registry_lock(&runtime->registry);
+    for (struct peer *peer = runtime->registry.ids; peer != NULL; peer = peer->by_id.next) {
+        size_t before = out.len;
+
+        url[0] = '\0';
+        if (peer->has_url)
+            url_http(&peer->url, "", url, sizeof(url));
+        put_id(&out, count > 0 ? ",{\"entity_id\":" : "{\"entity_id\":", peer->id);
+        put_id(&out, ",\"address\":", url);
+        json_put_text(&out, ",\"has_public_key\":false}");
+        if (out.overflow)
+            out.len = before;
+        count++;
+    }
+    registry_unlock(&runtime->registry);
+    out.overflow = false;
+    out.capacity += 64;
+    json_put_text(&out, "],\"count\":");
+    json_put_u64(&out, count);
+    json_put_text(&out, "}");
+    respond_out(exchange, &out);
+}
+
+static void get_stats(struct http_exchange *exchange)
+{
+    if (!stats_for_exchange(bench_of(exchange->worker), exchange))
+        respond_detail(exchange, 503, "out of memory");
+}
+
+void endpoints_stats(struct http_exchange *exchange, struct bench *bench,
+                     const parley_stats *stats)
+{
+    const struct handler_table *table = handlers_get(&bench->runtime->handlers);
+    struct json_out out = scratch(exchange);
+
+    put_id(&out, "{\"entity_id\":", bench->runtime->node_id);
+    json_put_text(&out, ",\"stats\":{");
+    stats_write(&out, stats);
+    json_put_text(&out, "}");
+    if (table->on_stats != NULL) {
+        json_put_text(&out, ",\"application\":{");
+        if (!out.overflow)
+            out.len += table->on_stats(out.buffer + out.len, out.capacity - out.len - 2,
+                                       table->on_stats_user);
+        json_put_text(&out, "}");
+    }
+    json_put_text(&out, "}");
+    respond_out(exchange, &out);
+}
+
+/* ---- Routing ---- */
+
+struct endpoint {
+    const char *path, *method;
+    void (*run)(struct http_exchange *exchange);
+};
+
+static const struct endpoint endpoints[] = {
+    {"/message", "POST", post_message},
+    {"/messages", "POST", post_messages},
+    {"/health", "GET", get_health},
+    {"/peers", "GET", get_peers},
+    {"/stats", "GET", get_stats},
+    {"/public-key", "GET", get_public_key},
+    {"/", "GET", get_root},
+};
+
+static void refuse_method(struct http_exchange *exchange, const char *allow)
+{
+    static const char body[] = "{\"detail\":\"Method Not Allowed\"}";
+    struct http_reply reply = {
+        .code = 405, .body = body, .body_len = sizeof(body) - 1, .allow = allow};
+
+    bench_of(exchange->worker)->counts.http_requests_accepted++;
+    http_respond(exchange, &reply);
+}
+
+void endpoints_request(struct http_exchange *exchange, void *user)
+{
+    (void)user;
+    exchange->user = NULL;
+    for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
+        if (strcmp(exchange->path, endpoints[i].path) != 0)
+            continue;
+        if (strcmp(exchange->method, endpoints[i].method) == 0)
+            endpoints[i].run(exchange);
+        else
+            refuse_method(exchange, endpoints[i].method);
+        return;
+    }
+    if (strcmp(exchange->path, WS_PATH) == 0)
+        refuse_method(exchange, "GET");
+    else
+        respond_detail(exchange, 404, "Not Found");
+}

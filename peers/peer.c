@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The peer actor's life: made by a host thread, fed through its mailbox, removed on its
+ * worker. Data messages go into the delivery core; whatever the core says has ended is
+ * reported to the host, and only then given back to the mailbox's credit.
+ */
+#include "peers/peer.h"
+
+#include <string.h>
+
+#include "peers/envelope.h"
+#include "peers/stats.h"
+#include "runtime/clock.h"
+
+struct message *message_of(struct delivery_message *delivery)
+{
+    return (struct message *)((char *)delivery - offsetof(struct message, delivery));
+}
+
+static struct peer *peer_of(struct actor *actor)
+{
+    return (struct peer *)actor;
+}
+
+/* ---- Results ---- */
+
+static void report(struct peer *peer, const struct message *message, uint64_t now_ns)
+{
+    const struct delivery_message *delivery = &message->delivery;
+    parley_result result = {
+        .size = sizeof(result),
+        .id = {peer->handle.value, message->id},
+        .peer = peer->handle,
+        .outcome = (parley_outcome)delivery->outcome,
+        .transport = (parley_transport)delivery->transport,
+        .attempts = delivery->attempts,
+        .http_code = delivery->http_code,
+        .latency_ns = now_ns > message->posted_ns ? now_ns - message->posted_ns : 0,
+        .detail = delivery->detail != NULL ? delivery->detail : "",
+        .maybe_duplicate = !peer->post.parley && delivery->attempts > 1,
+    };
+
+    if (message->done != NULL)
+        message->done(&result, message->user);
+}
+
+static void tell_writable(struct peer *peer)
+{
+    const struct handler_table *table = handlers_get(&peer->runtime->handlers);
+
+    if (!peer->closing && table->on_writable != NULL)
+        table->on_writable(peer->handle, table->on_writable_user);
+}
+
+void peer_tell_writable(struct peer *peer)
+{
+    bool writable = false;
+
+    credit_release(&peer->slot->credit, 0, 0, &writable);
+    if (writable)
+        tell_writable(peer);
+}
+
+static void release_credit(struct peer *peer)
+{
+    bool writable = false;
+
+    if (peer->release_messages == 0)
+        return;
+    if (credit_release(&peer->slot->credit, peer->release_messages, peer->release_units,
+                       &writable)) {
+        peer->empty = true;
+        service_settled(peer->runtime);
+    }
+    peer->release_messages = 0;
+    peer->release_units = 0;
+    if (writable)
+        tell_writable(peer);
+    if (atomic_load_explicit(&peer->runtime->draining, memory_order_relaxed) &&
+        peer->delivery.counts.pending == 0)
+        service_settled(peer->runtime);
+}
+
+void peer_flush(struct peer *peer)
+{
+    struct node_return *nodes = worker_node_return(peer->bench->worker);
+    struct delivery_end end;
+    uint64_t now_ns = 0; /* read once, and only when there is something to report */
+
+    while (delivery_ended(&peer->delivery, &end)) {
+        struct message *message = message_of(end.message);
+
+        if (end.report) {
+            if (now_ns == 0)
+                now_ns = worker_now_exact_ns(peer->bench->worker);
+            report(peer, message, now_ns);
+            peer->release_messages++;
+            peer->release_units += credit_units(message->credit_bytes);
+        }
+        if (end.release)
+            node_free(nodes, &message->node);
+    }
+    release_credit(peer);
+}
+
+/* ---- State and health ---- */
+
+static parley_peer_state public_state(const struct peer *peer)
+{
+    switch (peer->link.state) {
+    case LINK_RESOLVING:
+    case LINK_DIALLING:
+    case LINK_GREETING:
+        return PARLEY_PEER_CONNECTING;
+    case LINK_OPEN:
+        return PARLEY_PEER_OPEN;
+    case LINK_BACKOFF:
+        return PARLEY_PEER_BACKOFF;
+    case LINK_IDLE:
+    case LINK_CLOSING:
+        break;
+    }
+    return PARLEY_PEER_IDLE;
+}
+
+void peer_report_state(struct peer *peer, const char *reason)
+{
+    const struct handler_table *table = handlers_get(&peer->runtime->handlers);
+    parley_peer_state state = public_state(peer);
+    bool healthy = peer->failures < UNHEALTHY_AFTER;
+
+    if (state == peer->reported && healthy == peer->healthy)
+        return;
+    peer->reported = state;
+    if (healthy != peer->healthy) /* relaxed: a gauge */
+        atomic_fetch_add_explicit(&peer->runtime->unhealthy, healthy ? UINT32_MAX : 1,
+                                  memory_order_relaxed);
+    peer->healthy = healthy;
+    log_debug(&peer->runtime->log, "peer %s: %s%s%s%s", peer->id,
+              parley_peer_state_name(state), healthy ? "" : ", unhealthy",
+              reason[0] != '\0' ? ": " : "", reason);
+    if (table->on_state != NULL)
+        table->on_state(peer->handle, peer->id, state, healthy, reason, table->on_state_user);
+}
+
+void peer_failed(struct peer *peer)
+{
+    if (peer->failures < UINT32_MAX)
+        peer->failures++;
+}
+
+void peer_alive(struct peer *peer)
+{
+    peer->failures = 0;
+}
+
+/* ---- The timer: one entry for whatever comes first ---- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void arm(struct peer *peer)
+{
+    uint64_t next = earlier(peer->delivery.earliest_deadline_ns, link_next_ns(peer));
+
+    next = earlier(next, earlier(peer->post.next_ns, peer->again_ns));
+    if (next == peer->timer_ns)
+        return;
+    /* A timer that is early by some acknowledged message's deadline costs one idle look; an
+     * exact one would be restarted with every acknowledgement. */
+    if (next > peer->timer_ns && peer->timer_ns != CLOCK_NEVER && next != CLOCK_NEVER)
+        return;
+    peer->timer_ns = next;
+    if (next == CLOCK_NEVER)
+        worker_timer_stop(peer->bench->worker, &peer->timer);
+    else
+        worker_timer_start(peer->bench->worker, &peer->timer, next);
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct peer *peer = (struct peer *)((char *)timer - offsetof(struct peer, timer));
+    uint64_t now = worker_now_ns(peer->bench->worker);
+
+    peer->timer_ns = CLOCK_NEVER;
+    if (peer->post.next_ns <= now)
+        peer->post.next_ns = CLOCK_NEVER; /* peer_pump() posts again */
+    link_timer(peer, now);
+    peer_settle(peer);
+}
+
+/* ---- The end ---- */
+
+static void detach_when_done(struct peer *peer)
+{
+    if (!peer->closing || !peer->empty || peer->detached || peer->delivery.front != NULL ||
+        !link_quiet(peer) || peer->post.busy)
+        return;
+    peer->detached = true;
+    worker_timer_stop(peer->bench->worker, &peer->timer);
+    registry_lock(&peer->runtime->registry);
+    registry_detach(&peer->runtime->registry, peer);
+    registry_unlock(&peer->runtime->registry);
+    actor_retire(&peer->actor);
+}
+
+static void join_bench(struct peer *peer)
+{
+    peer->next = peer->bench->peers;
+    if (peer->next != NULL)
+        peer->next->prev = peer;
+    peer->bench->peers = peer;
+}
+
+static void leave_bench(struct peer *peer)
+{
+    if (peer->prev != NULL)
+        peer->prev->next = peer->next;
+    else
+        peer->bench->peers = peer->next;
+    if (peer->next != NULL)
+        peer->next->prev = peer->prev;
+}
+
+static void peer_free(struct peer *peer)
+{
+    const struct alloc *alloc = &peer->runtime->alloc;
+
+    link_fini(peer);
+    post_fini(peer);
+    alloc_free(alloc, peer->id);
+    alloc_free_aligned(alloc, peer);
+}
+
+static void retired(struct actor *actor)
+{
+    struct peer *peer = peer_of(actor);
+    struct parley *runtime = peer->runtime;
+
+    peer_count(peer, &peer->bench->gone);
+    if (!peer->healthy) /* relaxed: a gauge */
+        atomic_fetch_sub_explicit(&runtime->unhealthy, 1, memory_order_relaxed);
+    leave_bench(peer);
+    peer_free(peer);
+    service_settled(runtime);
+}
+
+static void begin_removal(struct peer *peer)
+{
+    peer->closing = true;
+    if (credit_usage(&peer->slot->credit).messages == 0)
+        peer->empty = true;
+    delivery_give_up_all(&peer->delivery, PARLEY_CANCELLED, "peer removed");
+    if (peer->post.busy)
+        http_worker_cancel(peer->runtime->http, &peer->post.call);
+    link_close(peer, 1000, "peer removed");
+}
+
+/* ---- The lanes ---- */
+
+static void on_control_message(struct peer *peer, struct control *control)
+{
+    switch (control->kind) {
+    case CONTROL_CONNECT:
+        link_dial(peer, true);
+        break;
+    case CONTROL_DISCONNECT:
+        link_close(peer, 1000, "closed by the host");
+        break;
+    case CONTROL_REMOVE:
+        begin_removal(peer);
+        return; /* embedded, as the next one */
+    case CONTROL_JOIN:
+        join_bench(peer); /* the peer's first message: the list is its worker's */
+        return;
+    case CONTROL_COUNT:
+        stats_count_peer(control, peer);
+        return; /* on the stack of who asked, and gone */
+    default:
+        break;
+    }
+    alloc_free(&peer->runtime->alloc, control);
+}
+
+static void on_control(struct actor *actor, struct mailbox_node *node)
+{
+    struct peer *peer = peer_of(actor);
+
+    if (node == &peer->post.call.node)
+        post_done(peer);
+    else if (peer->link.query != NULL && node == &peer->link.query->node)
+        link_resolved(peer);
+    else
+        on_control_message(peer, (struct control *)node);
+}
+
+static void on_message(struct actor *actor, struct mailbox_node *node)
+{
+    struct peer *peer = peer_of(actor);
+    struct message *message = (struct message *)node;
+
+    delivery_post(&peer->delivery, &message->delivery);
+    if (peer->closing)
+        delivery_give_up(&peer->delivery, &message->delivery, PARLEY_CANCELLED,
+                         "peer removed");
+}
+
+void peer_settle(struct peer *peer)
+{
+    if (peer->detached)
+        return;
+    peer_pump(peer);
+    peer_flush(peer);
+    arm(peer);
+    detach_when_done(peer);
+}
+
+static void on_settle(struct actor *actor)
+{
+    peer_settle(peer_of(actor));
+}
+
+static const struct actor_class peer_class = {
+    .control = on_control,
+    .receive = on_message,
+    .settle = on_settle,
+    .retired = retired,
+};
+
+/* ---- Host threads ---- */
+
+parley_status peer_post_control(struct peer *peer, enum control_kind kind)
+{
+    struct control *control = alloc_zeroed(&peer->runtime->alloc, sizeof(*control));
+
+    if (control == NULL)
+        return PARLEY_ENOMEM;
+    control->kind = kind;
+    actor_post_control(&peer->actor, &control->node);
+    return PARLEY_OK;
+}
+
+static parley_status set_urls(struct peer *peer, const char *url, const char *ws_url)
+{
+    char error[ERROR_MAX];
+    parley_status status;
+
+    if (url != NULL) {
+        status = url_parse(url, &peer->url, error, sizeof(error));
+        if (status != PARLEY_OK) {
+            log_warn(&peer->runtime->log, "peer %s: url: %s", peer->id, error);
+            return status;
+        }
+        peer->has_url = true;
+        peer->ws_url = peer->url;
+        if (strlen(peer->url.path) + strlen(WS_PATH) > URL_PATH_MAX)
+            return PARLEY_EURL;
+        strcat(peer->ws_url.path, WS_PATH);
+    }
+    if (ws_url == NULL)
+        return PARLEY_OK;
+    return url_parse(ws_url, &peer->ws_url, error, sizeof(error));
+}
+
+static void set_options(struct peer *peer, const parley_peer_options *options)
+{
+    const parley_options *defaults = &peer->runtime->options;
+
+    peer->preference = options->preference_set ? options->preference : defaults->preference;
+    if (!defaults->websocket_enabled)
+        peer->preference = PARLEY_HTTP_ONLY;
+    peer->dialect = options->dialect;
+    peer->ttl_ms = options->ttl_ms != 0 ? options->ttl_ms : defaults->ttl_ms;
+    peer->mailbox_messages_max = options->mailbox_messages_max != 0
+                                     ? options->mailbox_messages_max
+                                     : defaults->mailbox_messages_max;
+    peer->mailbox_bytes_max = options->mailbox_bytes_max != 0 ? options->mailbox_bytes_max
+                                                              : defaults->mailbox_bytes_max;
+}
+
+static parley_status peer_init(struct peer *peer, const char *id, const char *url,
+                               const parley_peer_options *options)
+{
+    struct parley *runtime = peer->runtime;
+    struct random_pool random = {.used = sizeof(random.bytes)};
+    struct delivery_limits limits = {.in_flight_max = runtime->options.in_flight_max};
+    parley_status status;
+
+    peer->id = alloc_string(&runtime->alloc, id);
+    if (peer->id == NULL)
+        return PARLEY_ENOMEM;
+    status = set_urls(peer, url, options->ws_url);
+    if (status != PARLEY_OK)
+        return status;
+    set_options(peer, options);
+    random_bytes(&random, peer->session_random, sizeof(peer->session_random));
+    uuid_write(peer->session_id, peer->session_random);
+    delivery_init(&peer->delivery, &limits);
+    timer_init(&peer->timer, on_timer);
+    peer->timer_ns = peer->again_ns = CLOCK_NEVER;
+    peer->healthy = true;
+    link_init(peer);
+    return post_init(peer);
+}
+
+/* The actor is ready before the credit opens: from then on anybody may post. */
+static parley_status publish(struct peer *peer, parley_peer *ret_peer)
+{
+    struct parley *runtime = peer->runtime;
+    struct worker *worker = worker_pool_least_loaded(runtime->workers);
+    parley_status status;
+
+    peer->bench = bench_of(worker);
+    registry_lock(&runtime->registry);
+    status = registry_attach(&runtime->registry, peer);
+    if (status == PARLEY_OK) {
+        *ret_peer = peer->handle;
+        actor_init(&peer->actor, &peer_class, worker);
+        credit_open(&peer->slot->credit, peer->mailbox_messages_max, peer->mailbox_bytes_max);
+        peer->join.kind = CONTROL_JOIN;
+        actor_post_control(&peer->actor, &peer->join.node);
+    }
+    registry_unlock(&runtime->registry);
+    return status;
+}
+
+parley_status peer_new(struct parley *runtime, const char *id, const char *url,
+                       const parley_peer_options *options, parley_peer *ret_peer)
+{
+    struct peer *peer = alloc_aligned(&runtime->alloc, CACHE_LINE, sizeof(*peer));
+    parley_status status;
+
+    if (peer == NULL)
+        return PARLEY_ENOMEM;
+    peer->runtime = runtime;
+    status = peer_init(peer, id, url, options);
+    if (status == PARLEY_OK)
+        status = publish(peer, ret_peer);
+    if (status != PARLEY_OK)
+        peer_free(peer);
+    return status;
+}
+
+void peer_remove(struct peer *peer)
+{
+    registry_forget(&peer->runtime->registry, peer);
+    credit_close(&peer->slot->credit); /* begin_removal() looks whether that left it empty */
+    peer->removal.kind = CONTROL_REMOVE;
+    actor_post_control(&peer->actor, &peer->removal.node);
+}
+
+void peer_count(const struct peer *peer, parley_stats *stats)
+{
+    const struct delivery_counts *counts = &peer->delivery.counts;
+
+    stats->accepted += counts->accepted;
+    stats->delivered += counts->delivered_ws + counts->delivered_http;
+    stats->delivered_ws += counts->delivered_ws;
+    stats->delivered_http += counts->delivered_http;
+    stats->sent += counts->sent;
+    stats->rejected += counts->rejected;
+    stats->exhausted += counts->exhausted;
+    stats->expired += counts->expired;
+    stats->cancelled += counts->cancelled;
+    stats->pending += counts->pending;
+    stats->resent += counts->resent;
+}

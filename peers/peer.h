@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The peer actor: the shell around the delivery core.
+ *
+ * It owns the peer's outgoing session, its WebSocket and its one HTTP request; it asks
+ * the transport layer for every message's route, feeds the core with what happens, and
+ * reports what the core says has ended. Everything here runs on the peer's worker but
+ * peer_new() and what posts to its lanes.
+ *
+ *   peer.c            mailbox, results, timer, life and death
+ *   peer_route.c      the choice of a transport, and what it leads to
+ *   peer_websocket.c  dialling, greeting, frames out, acknowledgements in, heartbeat
+ *   peer_http.c       requests out, answers in, retries
+ */
+#ifndef PARLEY_PEERS_PEER_H
+#define PARLEY_PEERS_PEER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "parley.h"
+#include "peers/delivery.h"
+#include "peers/hash.h"
+#include "peers/service.h"
+#include "runtime/actor.h"
+#include "runtime/node_pool.h"
+#include "runtime/resolver.h"
+#include "runtime/timer_wheel.h"
+#include "transport/backoff.h"
+#include "transport/http_worker.h"
+#include "transport/transport.h"
+#include "transport/transport_layer.h"
+#include "transport/url.h"
+
+#define UNHEALTHY_AFTER 3 /* failures in a row */
+
+/** One accepted message: allocated by the poster's thread, freed by the peer's worker. */
+struct message {
+    struct node node; /* first */
+    struct delivery_message delivery;
+    parley_result_fn done;
+    void *user;
+    uint64_t id;
+    uint64_t posted_ns;
+    uint32_t credit_bytes;
+    uint32_t payload_len;
+    uint16_t type_len;
+    char text[]; /* the type, then the payload */
+};
+
+enum link_state {
+    LINK_IDLE,      /* no WebSocket, none wanted */
+    LINK_RESOLVING, /* asking for the address */
+    LINK_DIALLING,  /* until the upgrade is done */
+    LINK_GREETING,  /* until the other side has said who it is */
+    LINK_OPEN,
+    LINK_CLOSING, /* we closed it */
+    LINK_BACKOFF, /* failed; the next attempt is scheduled */
+};
+
+/** The peer's WebSocket and what is known about it. */
+struct link {
+    struct ws ws;
+    enum link_state state;
+    struct backoff backoff;
+    uint64_t next_ns;        /* backoff's end, greeting's deadline, heartbeat; CLOCK_NEVER */
+    uint64_t grace_until_ns; /* until then messages wait for the dial; CLOCK_NEVER: no more */
+    uint64_t dialled_ns, opened_ns, pinged_ns; /* 0: no ping is unanswered */
+    bool hello_due;
+    bool was_open;                /* ever */
+    bool redial;                  /* dial again once it is closed */
+    struct resolver_query *query; /* the last answer, or one under way */
+    bool query_busy;
+    uint32_t address;     /* index in the query's answer of the one in use */
+    uint64_t batch_bytes; /* what the other side takes in one frame */
+    uint64_t in_flight_max;
+    uint64_t message_bytes;
+};
+
+/** The peer's HTTP request. */
+struct post {
+    struct http_call call;
+    bool busy;
+    bool batch;           /* the request is a batch */
+    bool parley;          /* the peer has said so, or is configured so */
+    bool single;          /* a batch was refused whole: one message a request */
+    uint64_t first, last; /* numbers it carries */
+    uint32_t batch_bytes;
+    uint32_t failures; /* in a row */
+    uint64_t next_ns;  /* not before; CLOCK_NEVER: nothing scheduled */
+    char *body;
+    size_t body_bytes;
+    char *url_message, *url_messages;
+};
+
+struct peer {
+    struct actor actor; /* first */
+    struct parley *runtime;
+    struct bench *bench;
+    struct peer *next, *prev; /* the bench's */
+    UT_hash_handle by_id;
+    struct slot *slot;
+    parley_peer handle;
+    char *id;
+    bool has_url;
+    struct url url, ws_url; /* ws_url: path complete, without the query */
+    char session_id[37];
+    uint8_t session_random[16];
+
+    parley_preference preference;
+    parley_dialect dialect;
+    uint32_t ttl_ms;
+    uint32_t mailbox_messages_max;
+    uint64_t mailbox_bytes_max;
+
+    struct delivery delivery;
+    struct link link;
+    struct post post;
+    struct timer timer;
+    uint64_t again_ns; /* peer_pump() stopped halfway */
+    uint64_t timer_ns; /* what the timer is set to; CLOCK_NEVER */
+
+    parley_peer_state reported; /* to the observer */
+    bool healthy;
+    uint32_t failures; /* in a row, of any kind */
+
+    /* to be given back at the end of a run */
+    uint32_t release_messages;
+    uint64_t release_units;
+
+    struct control join, removal; /* the first and the last of the host's control messages */
+    bool removed; /* under the registry's mutex: forgotten, CONTROL_REMOVE is on its way */
+    bool closing; /* on the worker: give up what comes */
+    bool empty;   /* on the worker: credit is closed and empty, nobody will post data */
+    bool detached;
+};
+
+/**
+ * Makes a peer and attaches it to the registry. Host threads.
+ *
+ * @return as parley_peer_add()
+ */
+parley_status peer_new(struct parley *runtime, const char *id, const char *url,
+                       const parley_peer_options *options, parley_peer *ret_peer);
+
+/** On the peer's worker: tells a waiting host that the whole runtime has room again. */
+void peer_tell_writable(struct peer *peer);
+
+/** Posts CONTROL_…, with the registry locked. @return PARLEY_OK or PARLEY_ENOMEM */
+parley_status peer_post_control(struct peer *peer, enum control_kind kind);
+
+/** Starts removal, with the registry locked; `peer->removed` must be false. */
+void peer_remove(struct peer *peer);
+
+/** Adds the peer's delivery counters, and the gauges, to `stats`. */
+void peer_count(const struct peer *peer, parley_stats *stats);
+
+/* ---- between the files of the peer ---- */
+
+struct message *message_of(struct delivery_message *delivery);
+
+/** Looks at what there is to do: expires, chooses routes, dials, posts. Idempotent. */
+void peer_pump(struct peer *peer);
+
+/** Reports and releases what the core says has ended. */
+void peer_flush(struct peer *peer);
+
+/** After any event that did not come through the mailbox: pump, flush, timer, state. */
+void peer_settle(struct peer *peer);
+
+/** Health: an attempt failed, or something arrived. */
+void peer_failed(struct peer *peer);
+void peer_alive(struct peer *peer);
+
+/** An acknowledgement, from a frame, a greeting or an HTTP answer. */
+void peer_acknowledged(struct peer *peer, const struct json_doc *doc, uint64_t ack_seq,
+                       const struct json_item *rejected);
+
+/** Tells the observer when the state or health has changed. */
+void peer_report_state(struct peer *peer, const char *reason);
+
+/** Which way this message goes now. */
+struct transport_choice peer_choose(const struct peer *peer,
+                                    const struct delivery_message *message);
+
+/** The fields of one message's envelope, without nonce and message id; a void's payload is
+ *  NULL. */
+struct envelope_fields;
+void peer_fields(struct peer *peer, struct message *message, uint64_t number,
+                 uint64_t timestamp_us, struct envelope_fields *ret_fields);
+
+/** The message the cursor is at, and the number it has or is about to get; NULL: none, or it
+ *  goes another way than `route`. */
+struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_number);
+
+void link_init(struct peer *peer);
+void link_fini(struct peer *peer);
+/** Starts connecting unless that is under way, or backoff says later and not `now`. */
+void link_dial(struct peer *peer, bool now);
+void link_close(struct peer *peer, uint16_t code, const char *reason);
+void link_resolved(struct peer *peer);
+void link_timer(struct peer *peer, uint64_t now_ns);
+/** When link_timer() wants to run. */
+uint64_t link_next_ns(const struct peer *peer);
+enum websocket_state link_websocket_state(const struct peer *peer);
+/** Nothing of the link is under way. */
+bool link_quiet(const struct peer *peer);
+
+/* the transport's events for a peer's WebSocket */
+void link_opened(struct ws *ws);
+void link_received(struct ws *ws, char *data, size_t len, bool binary);
+void link_fill(struct ws *ws, struct ws_batch *batch);
+void link_closed(struct ws *ws, const struct ws_closed *why);
+
+parley_status post_init(struct peer *peer);
+void post_fini(struct peer *peer);
+/** Starts the next request; the core's cursor stands at an HTTP message. */
+void post_start(struct peer *peer);
+void post_done(struct peer *peer);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which way the next message goes, and what has to happen for it to go there. The
+ * transport layer chooses; this file gives it the facts and keeps to one transport at a
+ * time per session: before the route changes, what is outstanding on the old one is
+ * acknowledged, or known to be lost.
+ */
+#include <string.h>
+
+#include "peers/envelope.h"
+#include "peers/peer.h"
+#include "runtime/clock.h"
+
+/* Messages that end at once, one after another, before other peers get their turn. */
+#define FAILURES_A_TURN 256
+
+/* What was answered has been exhausted by then; a void has no attempts to use up. */
+static bool http_used_up(const struct peer *peer, const struct delivery_message *message)
+{
+    uint32_t attempts = peer->runtime->options.http_attempts;
+
+    return peer->delivery.route == PARLEY_TRANSPORT_HTTP && !message->given_up &&
+           peer->post.failures >= attempts && message->tries >= attempts;
+}
+
+struct transport_choice peer_choose(const struct peer *peer,
+                                    const struct delivery_message *message)
+{
+    struct transport_facts facts = {
+        .preference = peer->preference,
+        .hint = (parley_hint)message->hint,
+        .websocket = link_websocket_state(peer),
+        .websocket_enabled = peer->has_url && peer->dialect != PARLEY_DIALECT_SERVICE,
+        .http_enabled = peer->has_url,
+        .websocket_permitted = true,
+        .http_permitted = true,
+        .http_unanswered = http_used_up(peer, message),
+    };
+
+    return transport_choose(&facts);
+}
+
+static bool outstanding_on(const struct peer *peer, parley_transport transport)
+{
+    if (transport == PARLEY_TRANSPORT_HTTP)
+        return peer->post.busy;
+    return peer->delivery.route == transport && peer->delivery.outstanding > 0;
+}
+
+static void by_websocket(struct peer *peer)
+{
+    if (outstanding_on(peer, PARLEY_TRANSPORT_HTTP))
+        return; /* post_done() pumps again */
+    if (peer->delivery.route != PARLEY_TRANSPORT_WEBSOCKET)
+        delivery_switch(&peer->delivery, PARLEY_TRANSPORT_WEBSOCKET);
+    ws_want_write(&peer->link.ws);
+}
+
+static void by_http(struct peer *peer)
+{
+    if (peer->post.busy || peer->post.next_ns != CLOCK_NEVER ||
+        outstanding_on(peer, PARLEY_TRANSPORT_WEBSOCKET))
+        return; /* the answer, the timer or the acknowledgement pumps again */
+    if (peer->delivery.route != PARLEY_TRANSPORT_HTTP)
+        delivery_switch(&peer->delivery, PARLEY_TRANSPORT_HTTP);
+    post_start(peer);
+}
+
+/* @return whether the next message is to be looked at, too */
+static bool route_one(struct peer *peer, struct delivery_message *message)
+{
+    struct transport_choice choice = peer_choose(peer, message);
+
+    if (choice.dial)
+        link_dial(peer, false);
+    switch (choice.route) {
+    case ROUTE_WEBSOCKET:
+        by_websocket(peer);
+        return false;
+    case ROUTE_HTTP:
+        by_http(peer);
+        return false;
+    case ROUTE_WAIT:
+        return false;
+    case ROUTE_FAIL:
+        delivery_give_up(&peer->delivery, message, PARLEY_EXHAUSTED, choice.reason);
+        return true;
+    }
+    return false;
+}
+
+void peer_pump(struct peer *peer)
+{
+    peer->again_ns = CLOCK_NEVER;
+    delivery_expire(&peer->delivery, worker_now_ns(peer->bench->worker));
+    for (unsigned i = 0; i < FAILURES_A_TURN; i++) {
+        struct delivery_message *message = delivery_peek(&peer->delivery);
+
+        if (message == NULL || !route_one(peer, message))
+            return;
+    }
+    peer->again_ns = worker_now_ns(peer->bench->worker); /* the rest: next tick */
+}
+
+void peer_fields(struct peer *peer, struct message *message, uint64_t number,
+                 uint64_t timestamp_us, struct envelope_fields *ret_fields)
+{
+    *ret_fields = (struct envelope_fields){
+        .sender_id = peer->runtime->node_id,
+        .recipient_id = peer->id,
+        .session_id = peer->session_id,
+        .msg_type = message->text,
+        .msg_type_len = message->type_len,
+        .payload = message->delivery.given_up ? NULL : message->text + message->type_len,
+        .payload_len = message->payload_len,
+        .timestamp_us = timestamp_us,
+        .number = number,
+        .version = "1.0",
+        .redelivered = message->delivery.attempts > 0,
+    };
+}
+
+struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_number)
+{
+    struct delivery_message *message = delivery_peek(&peer->delivery);
+
+    if (message == NULL || peer_choose(peer, message).route != route)
+        return NULL;
+    *ret_number = message->number != 0 ? message->number : peer->delivery.next_number;
+    return message_of(message);
+}

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The peer's own WebSocket: resolved, dialled, greeted, kept alive, dialled again.
+ *
+ *   idle ─▶ resolving ─▶ dialling ─▶ greeting ─▶ open
+ *             └────────────┴────────────┴─▶ backoff ─▶ resolving …
+ *
+ * The other side greets first (status/connected); a parley's greeting says how far it has
+ * received our session, which acknowledges what a lost connection left open. Frames out
+ * are batches written straight into the transport's send buffer.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "peers/envelope.h"
+#include "peers/peer.h"
+#include "runtime/clock.h"
+
+#define GREETING_TIMEOUT_NS (2 * NS_PER_S)
+#define BATCH_BYTES_MIN     4096u
+
+static struct peer *peer_of(struct ws *ws)
+{
+    return (struct peer *)((char *)ws - offsetof(struct peer, link.ws));
+}
+
+static uint64_t now_ns(const struct peer *peer)
+{
+    return worker_now_ns(peer->bench->worker);
+}
+
+void link_init(struct peer *peer)
+{
+    const parley_options *options = &peer->runtime->options;
+
+    peer->link.next_ns = peer->link.grace_until_ns = CLOCK_NEVER;
+    backoff_init(&peer->link.backoff, options->reconnect_min_ms * NS_PER_MS,
+                 options->reconnect_max_ms * NS_PER_MS);
+}
+
+void link_fini(struct peer *peer)
+{
+    alloc_free(&peer->runtime->alloc, peer->link.query);
+}
+
+bool link_quiet(const struct peer *peer)
+{
+    return !peer->link.query_busy &&
+           (peer->link.state == LINK_IDLE || peer->link.state == LINK_BACKOFF);
+}
+
+enum websocket_state link_websocket_state(const struct peer *peer)
+{
+    switch (peer->link.state) {
+    case LINK_IDLE:
+    case LINK_CLOSING:
+        return WEBSOCKET_DOWN;
+    case LINK_RESOLVING:
+    case LINK_DIALLING:
+    case LINK_GREETING:
+        return peer->link.grace_until_ns != CLOCK_NEVER ? WEBSOCKET_CONNECTING
+                                                        : WEBSOCKET_SLOW;
+    case LINK_BACKOFF:
+        return WEBSOCKET_FAILED;
+    case LINK_OPEN:
+        break;
+    }
+    return WEBSOCKET_OPEN;
+}
+
+uint64_t link_next_ns(const struct peer *peer)
+{
+    const struct link *link = &peer->link;
+
+    return link->next_ns < link->grace_until_ns ? link->next_ns : link->grace_until_ns;
+}
+
+/* ---- Dialling ---- */
+
+static void set_idle(struct peer *peer, const char *reason)
+{
+    peer->link.state = LINK_IDLE;
+    peer->link.next_ns = peer->link.grace_until_ns = CLOCK_NEVER;
+    peer_report_state(peer, reason);
+}
+
+static void back_off(struct peer *peer, const char *reason)
+{
+    struct link *link = &peer->link;
+
+    link->grace_until_ns = CLOCK_NEVER;
+    if (peer->closing) {
+        set_idle(peer, reason);
+        return;
+    }
+    link->state = LINK_BACKOFF;
+    link->next_ns =
+        now_ns(peer) + backoff_next_ns(&link->backoff, worker_random(peer->bench->worker));
+    peer_report_state(peer, reason);
+}
+
+static void dial_failed(struct peer *peer, const char *reason)
+{
+    peer->bench->counts.ws_connect_failures++;
+    log_info(&peer->runtime->log, "peer %s: WebSocket: %s", peer->id, reason);
+    peer_failed(peer);
+    back_off(peer, reason);
+}
+
+static void dial_address(struct peer *peer, const char *address)
+{
+    char path[URL_PATH_MAX + ENVELOPE_ID_MAX + 128];
+    struct ws_target target = {
+        .address = address,
+        .port = peer->ws_url.port,
+        .host = peer->ws_url.host,
+        .path = path,
+        .tls = peer->ws_url.tls,
+        .timeout_ms = peer->runtime->options.connect_timeout_ms,
+    };
+
+    snprintf(path, sizeof(path), "%s?session_id=%s&entity_id=%s", peer->ws_url.path,
+             peer->session_id, peer->runtime->node_id);
+    peer->link.state = LINK_DIALLING;
+    if (ws_connect(peer->runtime->transport, peer->bench->worker, &peer->link.ws, &target) !=
+        PARLEY_OK)
+        dial_failed(peer, "cannot open a connection");
+}
+
+static void resolve(struct peer *peer)
+{
+    struct link *link = &peer->link;
+
+    if (link->query == NULL)
+        link->query = alloc_zeroed(&peer->runtime->alloc, sizeof(*link->query));
+    if (link->query == NULL) {
+        dial_failed(peer, "out of memory");
+        return;
+    }
+    link->state = LINK_RESOLVING;
+    if (resolver_numeric(peer->ws_url.host, link->query)) {
+        link->address = 0;
+        dial_address(peer, link->query->addresses[0]);
+        return;
+    }
+    memcpy(link->query->host, peer->ws_url.host, sizeof(peer->ws_url.host));
+    link->query->reply_to = &peer->actor;
+    link->query_busy = true;
+    resolver_lookup(peer->runtime->resolver, link->query);
+}
+
+void link_resolved(struct peer *peer)
+{
+    struct link *link = &peer->link;
+
+    link->query_busy = false;
+    if (link->state == LINK_CLOSING || peer->closing) {
+        set_idle(peer, "closed");
+        return;
+    }
+    if (link->query->status != PARLEY_OK || link->query->count == 0) {
+        dial_failed(peer, link->query->detail != NULL ? link->query->detail : "no address");
+        return;
+    }
+    link->address = 0;
+    dial_address(peer, link->query->addresses[0]);
+}
+
+static bool too_early(const struct peer *peer, bool now)
+{
+    const struct link *link = &peer->link;
+
+    if (link->state != LINK_BACKOFF || now || link->next_ns <= now_ns(peer))
+        return false;
+    /* Reconnecting was given up but for a probe now and then: a message asks again. */
+    return link->backoff.failures < peer->runtime->options.reconnect_attempts ||
+           now_ns(peer) < link->dialled_ns + link->backoff.min_ns;
+}
+
+void link_dial(struct peer *peer, bool now)
+{
+    struct link *link = &peer->link;
+    bool first = link->state == LINK_IDLE;
+
+    if (peer->closing || !peer->has_url)
+        return;
+    if (link->state == LINK_CLOSING)
+        link->redial = true;
+    if ((link->state != LINK_IDLE && link->state != LINK_BACKOFF) || too_early(peer, now))
+        return;
+    link->next_ns = CLOCK_NEVER;
+    link->dialled_ns = now_ns(peer);
+    link->grace_until_ns =
+        first ? now_ns(peer) + peer->runtime->options.connect_grace_ms * NS_PER_MS
+              : CLOCK_NEVER;
+    resolve(peer);
+    peer_report_state(peer, "");
+}
+
+/* ---- Open, kept alive, closed ---- */
+
+void link_opened(struct ws *ws)
+{
+    struct peer *peer = peer_of(ws);
+
+    peer->link.state = LINK_GREETING;
+    peer->link.next_ns = now_ns(peer) + GREETING_TIMEOUT_NS;
+}
+
+static void lost(struct peer *peer)
+{
+    if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET)
+        delivery_lost(&peer->delivery);
+}
+
+void link_close(struct peer *peer, uint16_t code, const char *reason)
+{
+    struct link *link = &peer->link;
+
+    link->redial = false;
+    switch (link->state) {
+    case LINK_IDLE:
+    case LINK_CLOSING:
+        return;
+    case LINK_BACKOFF:
+        set_idle(peer, reason);
+        return;
+    case LINK_RESOLVING: /* link_resolved() ends it */
+        break;
+    case LINK_DIALLING:
+    case LINK_GREETING:
+    case LINK_OPEN:
+        lost(peer);
+        ws_close(&link->ws, code, reason);
+        break;
+    }
+    link->state = LINK_CLOSING;
+    link->next_ns = link->grace_until_ns = CLOCK_NEVER;
+    peer_report_state(peer, reason);
+}
+
+/* Closes a connection that failed us, to be dialled again. */
+static void give_up(struct peer *peer, uint16_t code, const char *reason)
+{
+    log_info(&peer->runtime->log, "peer %s: WebSocket closed: %s", peer->id, reason);
+    peer_failed(peer);
+    link_close(peer, code, reason);
+    peer->link.redial = true;
+}
+
+static bool try_next_address(struct peer *peer)
+{
+    struct link *link = &peer->link;
+
+    if (link->query == NULL || peer->closing || link->address + 1 >= link->query->count)
+        return false;
+    link->address++;
+    dial_address(peer, link->query->addresses[link->address]);
+    return true;
+}
+
+/* A connection that had lived is dialled again at once; one that had not, after backoff. */
+static void after_loss(struct peer *peer, const char *reason)
+{
+    struct link *link = &peer->link;
+    bool lived =
+        link->opened_ns != 0 && now_ns(peer) - link->opened_ns >= link->backoff.min_ns;
+
+    link->opened_ns = 0;
+    if (!lived || peer->closing) {
+        back_off(peer, reason);
+        return;
+    }
+    set_idle(peer, reason);
+    link_dial(peer, true);
+}
+
+void link_closed(struct ws *ws, const struct ws_closed *why)
+{
+    struct peer *peer = peer_of(ws);
+    enum link_state before = peer->link.state;
+    const char *reason =
+        why->detail != NULL && why->detail[0] != '\0' ? why->detail : "closed";
+    bool redial = peer->link.redial;
+
+    peer->link.redial = false;
+    peer->link.next_ns = CLOCK_NEVER;
+    lost(peer);
+    if (before == LINK_CLOSING && !redial)
+        set_idle(peer, reason);
+    else if (before == LINK_DIALLING && !try_next_address(peer))
+        dial_failed(peer, reason);
+    else if (before == LINK_GREETING)
+        dial_failed(peer, reason);
+    else if (before == LINK_OPEN || before == LINK_CLOSING)
+        after_loss(peer, reason);
+    peer_settle(peer);
+}
+
+static void heartbeat(struct peer *peer, uint64_t now)
+{
+    struct link *link = &peer->link;
+    const parley_options *options = &peer->runtime->options;
+    uint64_t interval = options->heartbeat_interval_ms * NS_PER_MS;
+    uint64_t received = link->ws.received_ns;
+
+    if (link->pinged_ns != 0 && received < link->pinged_ns) {
+        give_up(peer, 1001, "heartbeat unanswered");
+        return;
+    }
+    link->pinged_ns = 0;
+    if (now < received + interval) {
+        link->next_ns = received + interval;
+        return;
+    }
+    link->pinged_ns = now;
+    link->next_ns = now + options->heartbeat_grace_ms * NS_PER_MS;
+    ws_ping(&link->ws);
+}
+
+void link_timer(struct peer *peer, uint64_t now)
+{
+    struct link *link = &peer->link;
+
+    if (link->grace_until_ns <= now)
+        link->grace_until_ns = CLOCK_NEVER;
+    if (link->next_ns > now)
+        return;
+    if (link->state == LINK_BACKOFF)
+        link_dial(peer, true);
+    else if (link->state == LINK_GREETING)
+        give_up(peer, 1002, "no greeting within 2 s");
+    else if (link->state == LINK_OPEN)
+        heartbeat(peer, now);
+    else
+        link->next_ns = CLOCK_NEVER;
+}
+
+/* ---- What arrives ---- */
+
+static void reject(struct peer *peer, const struct json_doc *doc,
+                   const struct json_item *first)
+{
+    char detail[PARLEY_DETAIL_MAX];
+    uint64_t number;
+
+    for (const struct json_item *item = first; item != NULL; item = json_next(doc, item)) {
+        if (rejection_read(doc, item, &number, detail) != PARLEY_OK)
+            continue;
+        delivery_answer(&peer->delivery, number, PARLEY_REJECTED, 0, detail);
+        peer_flush(peer); /* while `detail` is there */
+    }
+}
+
+void peer_acknowledged(struct peer *peer, const struct json_doc *doc, uint64_t ack_seq,
+                       const struct json_item *rejected)
+{
+    reject(peer, doc, rejected);
+    if (!delivery_ack(&peer->delivery, ack_seq, NULL, 0))
+        give_up(peer, 1002, "acknowledgement of numbers never sent");
+}
+
+static uint64_t lower_of(uint64_t said, uint64_t own)
+{
+    return said != 0 && said < own ? said : own;
+}
+
+static void greeted(struct peer *peer, const struct json_doc *doc,
+                    const struct greeting *greeting)
+{
+    struct link *link = &peer->link;
+    const parley_options *options = &peer->runtime->options;
+
+    link->batch_bytes = lower_of(greeting->max_batch_bytes, options->batch_bytes_max);
+    link->message_bytes = lower_of(greeting->max_message_bytes, options->message_bytes_max);
+    link->in_flight_max = lower_of(greeting->max_in_flight, options->in_flight_max);
+    peer->delivery.limits.in_flight_max = (uint32_t)link->in_flight_max;
+    peer->post.parley = true;
+    link->state = LINK_OPEN;
+    link->hello_due = true;
+    link->opened_ns = now_ns(peer);
+    link->pinged_ns = 0;
+    link->grace_until_ns = CLOCK_NEVER;
+    link->next_ns = link->opened_ns + options->heartbeat_interval_ms * NS_PER_MS;
+    peer->bench->counts.ws_connects++;
+    if (link->was_open)
+        peer->bench->counts.ws_reconnects++;
+    link->was_open = true;
+    backoff_reset(&link->backoff);
+    peer_alive(peer);
+    peer_report_state(peer, "");
+    if (greeting->last_seq_known && strcmp(greeting->peer_session_id, peer->session_id) == 0)
+        peer_acknowledged(peer, doc, greeting->last_seq, greeting->rejected);
+    ws_want_write(&link->ws);
+}
+
+static void on_greeting(struct peer *peer, const struct json_doc *doc)
+{
+    struct envelope_error error;
+    struct greeting greeting;
+
+    if (peer->link.state != LINK_GREETING)
+        return;
+    if (greeting_read(doc, doc->items, &greeting, &error) != PARLEY_OK)
+        give_up(peer, 1002, "malformed greeting");
+    else if (!greeting.parley || !peer->runtime->options.parley_protocol)
+        give_up(peer, 1000, "the peer does not speak parley/1");
+    else
+        greeted(peer, doc, &greeting);
+}
+
+static void on_ack(struct peer *peer, const struct json_doc *doc)
+{
+    struct envelope_error error;
+    struct ack ack;
+
+    if (ack_read(doc, doc->items, &ack, &error) != PARLEY_OK)
+        give_up(peer, 1002, "malformed acknowledgement");
+    else if (strcmp(ack.session_id, peer->session_id) == 0)
+        peer_acknowledged(peer, doc, ack.ack_seq, ack.rejected);
+}
+
+static void on_frame(struct peer *peer, const struct json_doc *doc)
+{
+    char text[PARLEY_DETAIL_MAX];
+
+    switch (frame_kind(doc, doc->items)) {
+    case FRAME_STATUS_CONNECTED:
+        on_greeting(peer, doc);
+        break;
+    case FRAME_ACK:
+        on_ack(peer, doc);
+        break;
+    case FRAME_ERROR:
+        error_read(doc, doc->items, text, sizeof(text));
+        log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
+        break;
+    default:
+        break; /* PROTOCOL.md: what a client does not know it ignores */
+    }
+}
+
+void link_received(struct ws *ws, char *data, size_t len, bool binary)
+{
+    struct peer *peer = peer_of(ws);
+    struct json_doc *doc = &peer->bench->doc;
+    const struct json_limits limits = {
+        .depth_max = peer->runtime->options.json_depth_max,
+        .bytes_max = peer->runtime->options.message_bytes_max + FRAME_OVERHEAD,
+    };
+    struct json_error error;
+
+    peer_alive(peer);
+    if (binary || json_scan(doc, data, len, &limits, ACK_RECORD_DEPTH, &error) != PARLEY_OK) {
+        peer->bench->counts.protocol_errors++;
+        give_up(peer, binary ? 1003 : 1007, binary ? "binary frame" : "malformed JSON");
+    } else {
+        on_frame(peer, doc);
+    }
+    peer_settle(peer);
+}
+
+/* ---- What goes out ---- */
+
+static void write_hello(struct peer *peer, struct ws_batch *batch)
+{
+    const parley_options *options = &peer->runtime->options;
+    struct greeting hello = {
+        .parley = true,
+        .max_message_bytes = options->message_bytes_max,
+        .max_batch_bytes = options->batch_bytes_max,
+        .max_in_flight = options->in_flight_max,
+    };
+    struct json_out out = {0};
+
+    snprintf(hello.entity_id, sizeof(hello.entity_id), "%s", peer->runtime->node_id);
+    memcpy(hello.session_id, peer->session_id, sizeof(peer->session_id));
+    out.buffer = ws_frame_begin(batch, BATCH_BYTES_MIN / 2, &out.capacity);
+    if (out.buffer == NULL)
+        return;
+    greeting_write_hello(&out, &hello, NULL, 0, clock_wall_us());
+    ws_frame_end(batch, WS_TEXT, out.len);
+    peer->link.hello_due = false;
+}
+
+static size_t frame_room(const struct peer *peer, const struct message *message, size_t room)
+{
+    size_t alone = message->delivery.bytes + BATCH_BYTES_MIN;
+    size_t most = peer->link.batch_bytes > alone ? peer->link.batch_bytes : alone;
+
+    return room < most ? room : most;
+}
+
+/* @return whether a frame was written */
+static bool write_batch(struct peer *peer, struct ws_batch *batch, uint64_t wall_us)
+{
+    struct json_out out = {0};
+    struct envelope_fields fields;
+    uint64_t number, count = 0;
+    struct message *message = peer_next(peer, ROUTE_WEBSOCKET, &number);
+
+    if (message == NULL)
+        return false;
+    out.buffer =
+        ws_frame_begin(batch, message->delivery.bytes + BATCH_BYTES_MIN / 2, &out.capacity);
+    if (out.buffer == NULL)
+        return false;
+    out.capacity = frame_room(peer, message, out.capacity);
+    batch_begin(&out, peer->session_id, delivery_base(&peer->delivery), number);
+    do {
+        peer_fields(peer, message, number, wall_us, &fields);
+        fields.sender_id = NULL; /* the connection's identity */
+        if (!batch_add(&out, &fields, count == 0))
+            break;
+        delivery_take(&peer->delivery, &message->delivery);
+        count++;
+        message = peer_next(peer, ROUTE_WEBSOCKET, &number);
+    } while (message != NULL);
+    if (count == 0) {
+        ws_frame_drop(batch);
+        return false;
+    }
+    batch_end(&out);
+    ws_frame_end(batch, WS_TEXT, out.len);
+    return true;
+}
+
+void link_fill(struct ws *ws, struct ws_batch *batch)
+{
+    struct peer *peer = peer_of(ws);
+    uint64_t wall_us = clock_wall_us();
+
+    if (peer->link.state != LINK_OPEN)
+        return;
+    if (peer->link.hello_due)
+        write_hello(peer, batch);
+    if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
+        while (write_batch(peer, batch, wall_us))
+            ;
+    }
+    peer->bench->counts.wire_bytes_out += batch->used;
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The usual case touches three numbers only: a message begins (watermark), its handler
+ * answers before the next one begins (ack_seq), the sender learns of it (base). The ring is
+ * there for handlers that answer later: it is taken when a second number begins while one is
+ * unanswered, so that accepting never needs memory. Rejections stand in a sorted array.
+ *
+ * Numbers come from strangers: nothing is computed that could wrap around.
+ */
+#include "peers/receive.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum { UNANSWERED, ANSWERED };
+
+#define REJECTED_MIN 4
+
+static uint8_t *slot(const struct receive *receive, uint64_t number)
+{
+    return &receive->ring[number & receive->ring_mask];
+}
+
+void receive_init(struct receive *receive, const struct alloc *alloc, uint32_t in_flight_max)
+{
+    assert(in_flight_max > 0 && in_flight_max <= UINT32_C(1) << 30);
+    memset(receive, 0, sizeof(*receive));
+    receive->alloc = alloc;
+    receive->base = 1;
+    receive->in_flight_max = in_flight_max;
+}
+
+void receive_fini(struct receive *receive)
+{
+    for (uint32_t i = 0; i < receive->rejected_len; i++)
+        alloc_free(receive->alloc, receive->rejected[i].detail);
+    alloc_free(receive->alloc, receive->rejected);
+    alloc_free(receive->alloc, receive->ring);
+    receive->rejected = NULL;
+    receive->ring = NULL;
+    receive->rejected_len = receive->rejected_capacity = 0;
+}
+
+/* ---- Rejections ---- */
+
+/* How many rejections are of lower numbers: where `number` stands, or would. */
+static uint32_t rejections_below(const struct receive *receive, uint64_t number)
+{
+    uint32_t low = 0, high = receive->rejected_len;
+
+    /* Nearly always it comes last. */
+    if (high > 0 && receive->rejected[high - 1].number < number)
+        return high;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (receive->rejected[middle].number < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Forgets the `count` oldest. */
+static void forget(struct receive *receive, uint32_t count)
+{
+    if (count == 0)
+        return;
+    for (uint32_t i = 0; i < count; i++)
+        alloc_free(receive->alloc, receive->rejected[i].detail);
+    receive->rejected_len -= count;
+    memmove(receive->rejected, receive->rejected + count,
+            receive->rejected_len * sizeof(receive->rejected[0]));
+}
+
+static bool make_room(struct receive *receive)
+{
+    uint32_t capacity = receive->rejected_capacity;
+    struct receive_rejection *grown;
+
+    if (receive->rejected_len < capacity)
+        return true;
+    capacity = capacity == 0 ? REJECTED_MIN : 2 * capacity;
+    grown = alloc_resize(receive->alloc, receive->rejected, capacity * sizeof(*grown));
+    if (grown == NULL)
+        return false;
+    receive->rejected = grown;
+    receive->rejected_capacity = capacity;
+    return true;
+}
+
+static bool remember(struct receive *receive, uint64_t number, const char *detail)
+{
+    uint32_t at = rejections_below(receive, number);
+    char *copy;
+
+    assert(receive->rejected_len < receive->in_flight_max); /* room() saw to it */
+    if (!make_room(receive))
+        return false;
+    copy = alloc_string(receive->alloc, detail);
+    if (copy == NULL)
+        return false;
+    memmove(receive->rejected + at + 1, receive->rejected + at,
+            (receive->rejected_len - at) * sizeof(receive->rejected[0]));
+    receive->rejected[at] = (struct receive_rejection){number, copy};
+    receive->rejected_len++;
+    return true;
+}
+
+const char *receive_rejection(const struct receive *receive, uint64_t number)
+{
+    uint32_t at = rejections_below(receive, number);
+
+    return at < receive->rejected_len && receive->rejected[at].number == number
+               ? receive->rejected[at].detail
+               : NULL;
+}
+
+/* ---- Numbers ---- */
+
+/* Moves ack_seq over what is answered already. */
+static void advance(struct receive *receive)
+{
+    while (receive->ack_seq < receive->watermark &&
+           *slot(receive, receive->ack_seq + 1) == ANSWERED)
+        receive->ack_seq++;
+}
+
+static void start(struct receive *receive, uint64_t number)
+{
+    receive->known = true;
+    receive->base = number > 0 ? number : 1;
+    receive->ack_seq = receive->watermark = receive->base - 1;
+}
+
+void receive_base(struct receive *receive, uint64_t base_seq)
+{
+    if (!receive->known) {
+        start(receive, base_seq);
+        return;
+    }
+    if (base_seq <= receive->base)
+        return;
+    receive->base = base_seq;
+    forget(receive, rejections_below(receive, base_seq));
+    if (receive->watermark < base_seq - 1)
+        receive->watermark = base_seq - 1;
+    if (receive->ack_seq < base_seq - 1) {
+        receive->ack_seq = base_seq - 1;
+        if (receive->ring != NULL)
+            advance(receive);
+    }
+}
+
+/* How many rejections wait for base_seq among the acknowledged numbers. */
+static uint32_t settled_rejections(const struct receive *receive)
+{
+    return receive->rejected_len == 0 ? 0 : rejections_below(receive, receive->ack_seq + 1);
+}
+
+/* Whether `count` more numbers may begin, were every one of them to be rejected. */
+static bool room(const struct receive *receive, uint64_t count)
+{
+    uint64_t open = receive->watermark - receive->ack_seq; /* at most in_flight_max */
+    uint64_t taken = open + settled_rejections(receive);
+
+    return taken < receive->in_flight_max && count <= receive->in_flight_max - taken;
+}
+
+/* A power of two, so that finding a slot needs no division. */
+static bool take_ring(struct receive *receive)
+{
+    uint32_t size = 1;
+
+    while (size < receive->in_flight_max)
+        size *= 2;
+    receive->ring = alloc_zeroed(receive->alloc, size);
+    receive->ring_mask = size - 1;
+    return receive->ring != NULL;
+}
+
+static enum receive_decision run(struct receive *receive, uint64_t number)
+{
+    if (receive->ring == NULL && receive->watermark > receive->ack_seq && !take_ring(receive))
+        return RECEIVE_NO_MEMORY;
+    receive->watermark = number;
+    if (receive->ring != NULL)
+        *slot(receive, number) = UNANSWERED;
+    return RECEIVE_RUN;
+}
+
+enum receive_decision receive_begin(struct receive *receive, uint64_t number)
+{
+    if (!receive->known)
+        start(receive, 1);
+    if (number <= receive->watermark)
+        return RECEIVE_REPEAT;
+    if (number - receive->watermark > 1)
+        return RECEIVE_GAP;
+    return room(receive, 1) ? run(receive, number) : RECEIVE_FULL;
+}
+
+/* Numbers up to `last` will never come: they do not hold up ack_seq. */
+static void skip(struct receive *receive, uint64_t last)
+{
+    if (receive->ack_seq == receive->watermark) {
+        receive->ack_seq = receive->watermark = last;
+        return;
+    }
+    while (receive->watermark < last)
+        *slot(receive, ++receive->watermark) = ANSWERED;
+}
+
+enum receive_decision receive_begin_old(struct receive *receive, uint64_t number)
+{
+    uint64_t count; /* numbers to begin: only the last will, but the ring holds them all */
+
+    if (!receive->known)
+        start(receive, number);
+    if (number <= receive->watermark)
+        return RECEIVE_REPEAT;
+    if (receive->ack_seq == receive->watermark)
+        skip(receive, number - 1);
+    count = number - receive->watermark;
+    if (count > receive->in_flight_max - (receive->watermark - receive->ack_seq))
+        return RECEIVE_FULL;
+    while (!room(receive, count)) /* ends: without settled rejections there is room */
+        receive_base(receive, receive->rejected[0].number + 1);
+    if (receive->ring == NULL && receive->watermark > receive->ack_seq && !take_ring(receive))
+        return RECEIVE_NO_MEMORY;
+    skip(receive, number - 1);
+    return run(receive, number);
+}
+
+parley_status receive_finish(struct receive *receive, uint64_t number, const char *detail)
+{
+    /* What is closed or answered in order lies at or below ack_seq. */
+    if (number <= receive->ack_seq || number > receive->watermark)
+        return PARLEY_EUNKNOWN;
+    if (receive->ring != NULL && *slot(receive, number) == ANSWERED)
+        return PARLEY_EUNKNOWN;
+    if (detail != NULL && !remember(receive, number, detail))
+        return PARLEY_ENOMEM;
+    if (receive->ring == NULL) {
+        assert(number == receive->watermark && number == receive->ack_seq + 1);
+        receive->ack_seq = number;
+        return PARLEY_OK;
+    }
+    *slot(receive, number) = ANSWERED;
+    advance(receive);
+    return PARLEY_OK;
+}
+
+void receive_check(const struct receive *receive)
+{
+    uint64_t open = receive->watermark - receive->ack_seq;
+
+    assert(receive->base >= 1 && receive->base - 1 <= receive->ack_seq);
+    assert(receive->ack_seq <= receive->watermark);
+    assert(receive->known || receive->watermark == 0);
+    assert(open + settled_rejections(receive) <= receive->in_flight_max);
+    assert(receive->ring != NULL || open <= 1);
+    assert(open == 0 || receive->ring == NULL ||
+           *slot(receive, receive->ack_seq + 1) == UNANSWERED);
+    assert(receive->rejected_len <= receive->rejected_capacity);
+    for (uint32_t i = 0; i < receive->rejected_len; i++) {
+        uint64_t number = receive->rejected[i].number;
+
+        assert(number >= receive->base && number <= receive->watermark);
+        assert(i == 0 || receive->rejected[i - 1].number < number);
+        assert(number <= receive->ack_seq || *slot(receive, number) == ANSWERED);
+        assert(receive->rejected[i].detail != NULL);
+    }
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The runtime's own structures, shared by the files of peers/: the service, what each
+ * worker keeps for it (its bench), and the messages that travel on control lanes.
+ */
+#ifndef PARLEY_PEERS_SERVICE_H
+#define PARLEY_PEERS_SERVICE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "parley.h"
+#include "peers/handlers.h"
+#include "peers/json.h"
+#include "peers/registry.h"
+#include "peers/session_table.h"
+#include "runtime/actor.h"
+#include "runtime/alloc.h"
+#include "runtime/log.h"
+#include "runtime/node_pool.h"
+#include "runtime/resolver.h"
+#include "transport/http_worker.h"
+#include "transport/transport.h"
+
+#define LOCAL_PEERS 1 /* worker_get_local(): slot 0 is the transport's */
+#define ERROR_MAX   256
+
+/** Bytes around a payload in a frame or body: what the largest message needs beyond itself. */
+#define FRAME_OVERHEAD 4096
+
+enum control_kind {
+    CONTROL_JOIN,       /* to a peer: its first message */
+    CONTROL_CONNECT,    /* to a peer: parley_connect() */
+    CONTROL_DISCONNECT, /* to a peer: parley_disconnect() */
+    CONTROL_REMOVE,     /* to a peer: parley_peer_remove() */
+    CONTROL_VISIT,      /* to a bench: run a function there */
+    CONTROL_COUNT,      /* to a peer: parley_peer_stats_get() */
+    CONTROL_STATS,      /* to a bench: its GET /stats is gathered */
+    CONTROL_CLOSE,      /* to a bench: parley_close() */
+    CONTROL_INBOUND,    /* to a session: struct inbound_request */
+    CONTROL_ANSWER,     /* to a bench or connection: the same request, answered */
+    CONTROL_FINISH,     /* to a session: parley_message_finish() */
+    CONTROL_ACK,        /* to a connection: an acknowledgement from its session's owner */
+    CONTROL_REPLACED,   /* to a connection: another one has taken its session over */
+};
+
+/** Head of the messages on control lanes but http_call and resolver_query. */
+struct control {
+    struct mailbox_node node;
+    enum control_kind kind;
+};
+
+/** Random bytes without a system call each: refilled in bulk. */
+struct random_pool {
+    uint8_t bytes[1024];
+    size_t used;
+};
+
+/** Counters that belong to a worker, not to a peer. Written by the worker only. */
+struct bench_counts {
+    uint64_t wire_bytes_out, ws_connects, ws_reconnects, ws_connect_failures;
+    uint64_t http_requests, http_failures;
+    uint64_t handled, unhandled, repeats, handler_rejected, protocol_errors;
+    uint64_t ws_connections_accepted, http_requests_accepted, ws_connections;
+};
+
+/** What one worker keeps for the service. */
+struct bench {
+    struct actor actor; /* where other threads reach this worker itself */
+    struct parley *runtime;
+    struct worker *worker;
+    struct json_doc doc; /* scans what arrives on this worker */
+    struct random_pool random;
+    char *scratch; /* a frame or body being written */
+    size_t scratch_bytes;
+    struct bench_counts counts;
+    parley_stats gone;              /* delivery counters of removed peers */
+    struct peer *peers;             /* pinned here */
+    struct connection *connections; /* accepted here */
+    struct session *sessions;       /* owned here */
+    struct timer sweep;             /* of idle sessions */
+    struct control close;           /* CONTROL_CLOSE, once */
+    uint32_t starved_seen;          /* refusals this worker's peers have been told of */
+    uint32_t rounds;                /* of statistics, asked for by GET */
+    bool closing, closed;
+};
+
+struct parley {
+    struct alloc alloc;
+    struct log log;
+    parley_options options; /* strings are ours */
+    char *node_id;
+    char *listen_host;
+    char parley_header[64];
+    const unsigned char *fork_guard; /* one page that a fork wipes: 1 here, 0 in the child */
+
+    struct node_pool *nodes;
+    struct worker_pool *workers;
+    struct http_worker *http;
+    struct resolver *resolver;
+    struct transport *transport;
+
+    struct registry registry;
+    struct session_table sessions;
+    struct handlers handlers;
+
+    _Atomic(uint32_t) starved;     /* refusals because the runtime's own bound was reached */
+    _Atomic(uint32_t) unhealthy;   /* peers, for GET /health */
+    _Atomic(bool) draining;        /* parley_send() refuses */
+    pthread_mutex_t settled_mutex; /* guards nothing but the wait below */
+    pthread_cond_t settled;        /* a peer has become empty, detached, or a bench closed */
+    uint32_t benches_closed;       /* under settled_mutex */
+};
+
+struct bench *bench_of(const struct worker *worker);
+
+/** The bench of the worker with this index. */
+struct bench *bench_get(struct parley *runtime, uint32_t index);
+
+void random_bytes(struct random_pool *pool, uint8_t *bytes, size_t len);
+
+/** Wakes parley_drain() and parley_close() to look again. Any thread. */
+void service_settled(struct parley *runtime);
+
+/** True in a forked child, where nothing of the runtime works. */
+bool service_forked(const struct parley *runtime);
+
+/* ---- peers/visit.c: running something on every worker in turn ---- */
+
+struct visit;
+typedef void (*visit_fn)(struct visit *visit, struct bench *bench);
+
+/** Goes from worker to worker; `step` runs on each, then `done` on the last one. */
+struct visit {
+    struct control control;
+    struct parley *runtime;
+    uint32_t next;
+    visit_fn step, done;
+};
+
+/** Starts the round at the first worker. The visit is the caller's after `done`. */
+void visit_start(struct visit *visit, struct parley *runtime, visit_fn step, visit_fn done);
+
+/** For the bench's control lane. */
+void visit_continue(struct visit *visit, struct bench *bench);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An inbound session: one sender's numbered messages, run in order by the worker that saw
+ * it first. Connections and HTTP requests of other workers reach it through its control
+ * lane and get their answers the same way; on the owner's worker it is a plain call.
+ *
+ * Lifetimes. A connection or request holds a reference (session_table.h) from the moment
+ * it knows the session until its last message to it has been answered; an attached
+ * connection stays allocated until its detachment has been answered. So neither side ever
+ * posts to memory that is gone.
+ */
+#ifndef PARLEY_PEERS_SESSION_H
+#define PARLEY_PEERS_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "parley.h"
+#include "peers/envelope.h"
+#include "peers/hash.h"
+#include "peers/receive.h"
+#include "peers/service.h"
+
+struct connection;
+
+struct session {
+    struct actor actor; /* first; control lane only */
+    struct parley *runtime;
+    struct bench *bench;         /* the owner's */
+    struct session *next, *prev; /* the owner's list */
+    /* under the table's shard mutex */
+    UT_hash_handle by_name, by_id;
+    uint32_t references;
+    /* immutable */
+    uint64_t id;
+    char *name; /* sender, NUL, session id, NUL */
+    size_t name_len;
+    const char *sender, *session_id;
+    /* the owner's */
+    struct receive receive;
+    uint64_t used_ns;
+    bool forgotten;                  /* retiring */
+    struct connection *connection;   /* attached; tells it of acknowledgements */
+    struct inbound_request *waiting; /* HTTP requests whose handlers answer later */
+};
+
+enum inbound_kind {
+    INBOUND_ATTACH,  /* a connection greets: text is the greeting */
+    INBOUND_DETACH,  /* a connection leaves */
+    INBOUND_FRAME,   /* a batch on a connection: text is the acknowledgement */
+    INBOUND_BATCH,   /* POST /messages */
+    INBOUND_MESSAGE, /* POST /message */
+};
+
+/** Something asked of a session, and its answer. */
+struct inbound_request {
+    struct control control; /* CONTROL_INBOUND there, CONTROL_ANSWER back */
+    enum inbound_kind kind;
+    struct bench *origin;
+    struct session *session; /* referenced */
+    struct connection *connection;
+    struct http_exchange *exchange; /* the origin's: NULL once the client is gone */
+    struct inbound_request *next;   /* in session->waiting */
+    uint64_t until;                 /* number whose outcome the answer waits for */
+    uint64_t since_ns;
+    char *text; /* what came, then the answer; ours */
+    size_t len;
+    unsigned code; /* the answer's: HTTP status, or WebSocket close code (0: stay open) */
+};
+
+/** Makes a session on the calling worker; for session_table.c. */
+struct session *session_new(struct parley *runtime, struct worker *worker, const char *name,
+                            size_t name_len);
+void session_free(struct session *session);
+
+/**
+ * Handles a request on the session's owner. `doc` holds the scanned text, or is NULL: the
+ * text is scanned here.
+ *
+ * @return true: answered; false: it waits in the session, inbound_answer() follows
+ */
+bool session_handle(struct session *session, struct inbound_request *request,
+                    const struct json_doc *doc);
+
+/** Hands a request to its session, wherever that lives. `text` is copied if it has to
+ *  travel. The answer comes to inbound_answer(), perhaps inside this call. */
+void session_ask(struct inbound_request *request, const struct json_doc *doc, const char *text,
+                 size_t len);
+
+/** Runs a batch that came as a frame, on the owner. @return the WebSocket close code to end
+ *  the connection with, and why; 0: go on, and acknowledge */
+unsigned session_run_frame(struct session *session, const struct json_doc *doc,
+                           struct envelope_error *ret_error);
+
+/** Something got its outcome outside of a request: answers what waited, acknowledges. */
+void session_progress(struct session *session);
+
+/**
+ * Writes what the receiver's rule now acknowledges, telling rejections from index `from` on.
+ * On the owner.
+ *
+ * @return 0: all is told; else the index from which another acknowledgement goes on
+ */
+size_t session_write_ack(const struct session *session, size_t from, struct json_out *out);
+
+/** Writes this node's greeting; `session` NULL: nothing to resume. On the owner. */
+void session_write_greeting(struct parley *runtime, const struct session *session,
+                            struct json_out *out);
+
+/** Answers waiting requests that have waited too long; forgets the session when it is idle.
+ *  @return true: it was forgotten */
+bool session_sweep(struct session *session, uint64_t now_ns, bool closing);
+
+/** The answer arrives at its origin. In connection.c and endpoints.c, by kind. */
+void inbound_answer(struct inbound_request *request);
+
+/** Makes a request. @return NULL: out of memory (the reference stays the caller's) */
+struct inbound_request *inbound_new(struct bench *origin, enum inbound_kind kind,
+                                    struct session *session);
+/** Releases the session's reference and frees. On the origin. */
+void inbound_free(struct inbound_request *request);
+
+#endif

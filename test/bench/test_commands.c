@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * parley-bench as its users run it, with small numbers: its verdicts, its JSON, its usage
+ * errors. Every fan-out is a real one, between two processes over loopback.
+ */
+#include <cjson/cJSON.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "test/check.h"
+
+#define OUTPUT_MAX 16384
+
+struct run {
+    int code;
+    char output[OUTPUT_MAX]; /* stdout, then stderr where it was asked for */
+    cJSON *json;
+};
+
+/* The program lies beside test/: this test is BUILD/test/bench/test_commands. */
+static bool find_program(char *path, size_t len)
+{
+    char self[PATH_MAX];
+    ssize_t got = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (got <= 0)
+        return false;
+    self[got] = '\0';
+    for (unsigned i = 0; i < 3; i++)
+        *strrchr(self, '/') = '\0';
+    return snprintf(path, len, "%s/parley-bench", self) < (int)len;
+}
+
+static struct run run_bench(const char *arguments)
+{
+    struct run run = {.code = -1};
+    char program[PATH_MAX], command[PATH_MAX + 512];
+    if (!CHECK(find_program(program, sizeof(program))))
+        return run;
+    snprintf(command, sizeof(command), "timeout 120 '%s' %s", program, arguments);
+    FILE *output = popen(command, "r"); /* NOLINT(bugprone-command-processor,cert-env33-c) */
+    if (!CHECK(output != NULL))
+        return run;
+    size_t len = fread(run.output, 1, sizeof(run.output) - 1, output);
+    run.output[len] = '\0';
+    int status = pclose(output);
+    run.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    run.json = cJSON_Parse(run.output);
+    return run;
+}
+
+static double figure(const struct run *run, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(run->json, name);
+    return CHECK(cJSON_IsNumber(item)) ? item->valuedouble : -1;
+}
+
+static void mailboxes_lose_nothing_and_keep_the_order(void)
+{
+    struct run run = run_bench("mailbox --producers 3 --actors 50 --messages 200000 --json");
+    CHECK_U64(run.code, 0);
+    CHECK_U64(figure(&run, "handled"), 200000);
+    CHECK_U64(figure(&run, "order_violations"), 0);
+    CHECK_U64(figure(&run, "sum_match"), 1);
+    CHECK(figure(&run, "messages_per_s") > 0);
+    CHECK(figure(&run, "cpu_s_per_million") > 0);
+    cJSON_Delete(run.json);
+}
+
+static void producers_that_outrun_a_mailbox_wait_for_it(void)
+{
+    struct run run = run_bench("mailbox --producers 4 --actors 1 --messages 400000 --json");
+    CHECK_U64(run.code, 0);
+    CHECK_U64(figure(&run, "workers"), 1);
+    CHECK_U64(figure(&run, "handled"), 400000);
+    cJSON_Delete(run.json);
+}
+
+static void check_fanout(const char *arguments, uint64_t messages, uint64_t connections)
+{
+    struct run run = run_bench(arguments);
+    CHECK_U64(run.code, 0);
+    if (CHECK(run.json != NULL)) {
+        CHECK_U64(figure(&run, "accepted"), messages);
+        CHECK_U64(figure(&run, "delivered"), messages);
+        CHECK_U64(figure(&run, "handled"), messages);
+        CHECK_U64(figure(&run, "pending"), 0);
+        CHECK_U64(figure(&run, "handled_twice"), 0);
+        CHECK_U64(figure(&run, "order_violations"), 0);
+        CHECK_U64(figure(&run, "ws_connections_accepted"), connections);
+        CHECK(cJSON_IsTrue(cJSON_GetObjectItem(run.json, "payload_hash_match")));
+        CHECK(figure(&run, "p50_us") > 0);
+        CHECK(figure(&run, "p999_us") >= figure(&run, "p50_us"));
+        CHECK(figure(&run, "server_cpu_s_per_million") > 0);
+    }
+    cJSON_Delete(run.json);
+}
+
+static void a_fanout_over_websocket_arrives_whole(void)
+{
+    check_fanout("fanout --peers 7 --messages 5003 --threads 3 --transport ws --json", 5003,
+                 7);
+}
+
+static void a_fanout_within_a_window_arrives_whole(void)
+{
+    check_fanout(
+        "fanout --peers 5 --messages 4000 --window 3 --threads 2 --transport ws --json", 4000,
+        5);
+}
+
+static void a_fanout_over_http_opens_no_websocket(void)
+{
+    check_fanout("fanout --peers 5 --messages 2000 --transport http --json", 2000, 0);
+}
+
+static void a_killed_receiver_costs_no_message(void)
+{
+    struct run run = run_bench("fanout --peers 4 --messages 600000 --transport ws "
+                               "--kill-receiver-after 0.2 --json");
+    CHECK_U64(run.code, 0);
+    CHECK_U64(figure(&run, "delivered"), 600000);
+    CHECK(figure(&run, "reconnects") >= 4);
+    CHECK_U64(figure(&run, "handled_twice"), 0);
+    cJSON_Delete(run.json);
+}
+
+static void the_main_job_sends_exactly_half_over_http_in_its_second_phase(void)
+{
+    struct run run = run_bench("run --peers 10 --messages 4000 --json");
+    CHECK_U64(run.code, 0);
+    struct run first = {.json = cJSON_GetObjectItem(run.json, "websocket")};
+    struct run second = {.json = cJSON_GetObjectItem(run.json, "fallback")};
+    CHECK_U64(figure(&first, "delivered_ws"), 4000);
+    CHECK_U64(figure(&first, "delivered_http"), 0);
+    CHECK_U64(figure(&second, "delivered_ws"), 2000);
+    CHECK_U64(figure(&second, "delivered_http"), 2000);
+    cJSON_Delete(run.json);
+}
+
+static void a_node_that_is_not_there_is_a_failure_without_figures(void)
+{
+    struct run run = run_bench("fanout --url http://127.0.0.1:1 --json 2>/dev/null");
+    CHECK_U64(run.code, 1);
+    CHECK_TEXT(run.output, "");
+}
+
+static void wrong_use_exits_with_two_and_says_why(void)
+{
+    static const struct {
+        const char *arguments, *told;
+    } wrong[] = {
+        {"frobnicate 2>&1", "unknown command"},
+        {"fanout --peer 3 2>&1", "unknown option \"--peer\""},
+        {"fanout --peers 0 2>&1", "--peers: expected a number from 1"},
+        {"fanout --peers=3x 2>&1", "--peers: expected a number"},
+        {"fanout --peers 2>&1", "--peers needs a value"},
+        {"fanout --payload 20 2>&1", "--payload: with these numbers at least 32 bytes"},
+        {"fanout --transport udp 2>&1", "--transport: expected ws, http or auto"},
+        {"run --peers 3 2>&1", "--peers must be even"},
+        {"mailbox --actors 10 --messages 5 2>&1", "--messages: at least"},
+    };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct run run = run_bench(wrong[i].arguments);
+        CHECK_U64(run.code, 2);
+        CHECK_CONTAINS(run.output, wrong[i].told);
+        cJSON_Delete(run.json);
+    }
+}
+
+static void help_lists_every_command_and_option(void)
+{
+    struct run run = run_bench("--help");
+    CHECK_U64(run.code, 0);
+    CHECK_CONTAINS(run.output, "mailbox");
+    run = run_bench("fanout --help");
+    CHECK_U64(run.code, 0);
+    CHECK_CONTAINS(run.output, "--kill-receiver-after S");
+    run = run_bench("mailbox --help");
+    CHECK_U64(run.code, 0);
+    CHECK_CONTAINS(run.output, "--producers P");
+    run = run_bench("run --help");
+    CHECK_U64(run.code, 0);
+}
+
+static const struct check_test tests[] = {
+    {"mailboxes lose nothing and keep the order", mailboxes_lose_nothing_and_keep_the_order},
+    {"producers that outrun a mailbox wait for it",
+     producers_that_outrun_a_mailbox_wait_for_it},
+    {"a fanout over WebSocket arrives whole", a_fanout_over_websocket_arrives_whole},
+    {"a fanout within a window arrives whole", a_fanout_within_a_window_arrives_whole},
+    {"a fanout over HTTP opens no WebSocket", a_fanout_over_http_opens_no_websocket},
+    {"a killed receiver costs no message", a_killed_receiver_costs_no_message},
+    {"the main job sends exactly half over HTTP in its second phase",
+     the_main_job_sends_exactly_half_over_http_in_its_second_phase},
+    {"a node that is not there is a failure without figures",
+     a_node_that_is_not_there_is_a_failure_without_figures},
+    {"wrong use exits with 2 and says why", wrong_use_exits_with_two_and_says_why},
+    {"help lists every command and option", help_lists_every_command_and_option},
+};
+
+CHECK_MAIN("parley-bench", tests)

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The `parley` command as a shell meets it: real processes, real sockets on loopback, exit
+ * codes and the lines they print.
+ */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "parley.h"
+#include "test/build_tree.h"
+#include "test/check.h"
+
+#define OUTPUT_MAX 32768
+#define WAIT_MS    20000
+
+extern char **environ;
+
+/* ---- Helpers ---- */
+
+static struct build_tree tree;
+
+/* BUILD/test/cli/test_cli lies one level deeper than build_tree_find() expects. */
+static void find_tree(void)
+{
+    const char *slash;
+
+    if (tree.build[0] != '\0')
+        return;
+    if (!build_tree_find(&tree)) {
+        fprintf(stderr, "this program stands outside its build directory\n");
+        exit(1);
+    }
+    slash = strrchr(tree.build, '/');
+    if (slash != NULL && strcmp(slash, "/test") == 0)
+        path_up(tree.build);
+}
+
+/* Runs `parley ARGUMENTS` by the shell, from the source directory. @return its exit code */
+__attribute__((format(printf, 2, 3))) static int parley_run(char *output, const char *format,
+                                                            ...)
+{
+    char arguments[4096], command[COMMAND_LEN_MAX];
+    va_list list;
+
+    find_tree();
+    va_start(list, format);
+    vsnprintf(arguments, sizeof(arguments), format, list);
+    va_end(list);
+    snprintf(command, sizeof(command), "cd '%.1500s' && timeout 60 '%.1500s/parley' %s",
+             tree.source, tree.build, arguments);
+    return command_run(command, output, OUTPUT_MAX);
+}
+
+#define EXPECT_EXIT(code, expected, output)                \
+    do {                                                   \
+        if (!CHECK_U64((code), (expected)))                \
+            fprintf(stderr, "    output: %s\n", (output)); \
+    } while (0)
+
+/* A node of its own process, its standard output on a pipe. */
+struct node {
+    pid_t pid;
+    int output;
+    char line[512]; /* the first it printed */
+    char url[128];
+};
+
+/* Reads one line; waits for it, not for time. */
+static bool read_line(int file, char *line, size_t len)
+{
+    size_t used = 0;
+
+    while (used + 1 < len) {
+        struct pollfd wait = {.fd = file, .events = POLLIN};
+
+        if (poll(&wait, 1, WAIT_MS) != 1 || read(file, line + used, 1) != 1)
+            break;
+        if (line[used] == '\n') {
+            line[used] = '\0';
+            return true;
+        }
+        used++;
+    }
+    line[used] = '\0';
+    return false;
+}
+
+/* Starts `parley serve` with these further arguments; NULL ends them. */
+static bool node_start(struct node *node, const char *const *arguments)
+{
+    char program[PATH_MAX + 16], *url;
+    char *argv[16] = {program, "serve"};
+    posix_spawn_file_actions_t actions;
+    int pipes[2];
+    bool spawned;
+
+    find_tree();
+    snprintf(program, sizeof(program), "%s/parley", tree.build);
+    for (size_t i = 0; arguments[i] != NULL && i < 13; i++)
+        argv[i + 2] = (char *)(uintptr_t)arguments[i];
+    if (pipe2(pipes, O_CLOEXEC) != 0)
+        return CHECK(false);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, pipes[1], STDOUT_FILENO);
+    spawned = posix_spawn(&node->pid, program, &actions, NULL, argv, environ) == 0;
+    posix_spawn_file_actions_destroy(&actions);
+    close(pipes[1]);
+    node->output = pipes[0];
+    if (!CHECK(spawned) || !CHECK(read_line(node->output, node->line, sizeof(node->line))))
+        return false;
+    url = strstr(node->line, "http://");
+    snprintf(node->url, sizeof(node->url), "%.*s", url != NULL ? (int)strcspn(url, "\"") : 0,
+             url != NULL ? url : "");
+    return CHECK(url != NULL);
+}
+
+/* Sends the signal and waits for the end. @return the exit code, or -1 */
+static int node_stop(struct node *node, int signal)
+{
+    char rest[64];
+    struct pollfd wait = {.fd = node->output, .events = POLLIN};
+    int status = 0;
+
+    kill(node->pid, signal);
+    while (poll(&wait, 1, WAIT_MS) == 1 && read(node->output, rest, sizeof(rest)) > 0)
+        continue;
+    if (waitpid(node->pid, &status, WNOHANG) == 0) {
+        poll(&wait, 1, 0);
+        if (!(wait.revents & POLLHUP))
+            kill(node->pid, SIGKILL); /* it did not end: fail rather than hang */
+        waitpid(node->pid, &status, 0);
+    }
+    close(node->output);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static const char *const any_port[] = {"--listen", "127.0.0.1:0", NULL};
+
+/* A port of loopback on which nobody listens now. */
+static unsigned free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    CHECK(bind(file, (struct sockaddr *)&address, sizeof(address)) == 0);
+    CHECK(getsockname(file, (struct sockaddr *)&address, &len) == 0);
+    close(file);
+    return ntohs(address.sin_port);
+}
+
+/* A file that goes when the test ends. */
+static void write_file(char *path, const char *text)
+{
+    int file = mkstemp(path);
+
+    CHECK(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text));
+    close(file);
+}
+
+/* ---- Help, version, usage ---- */
+
+static void help_and_version_go_to_stdout(void)
+{
+    static const char *const commands[] = {"", "serve", "send", "config"};
+    char output[OUTPUT_MAX];
+
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        EXPECT_EXIT(parley_run(output, "%s --help 2>&-", commands[i]), 0, output);
+        CHECK_CONTAINS(output, "parley");
+        CHECK_CONTAINS(output, commands[i]);
+    }
+    EXPECT_EXIT(parley_run(output, "--version"), 0, output);
+    CHECK_TEXT(output, "parley " PARLEY_VERSION "\n");
+}
+
+static void usage_mistakes_exit_with_2_and_say_why(void)
+{
+    static const struct {
+        const char *arguments, *says;
+    } bad[] = {
+        {"", "parley serve"},
+        {"sing", "parley: no command \"sing\"; parley --help lists them\n"},
+        {"serve --nonsense", "parley serve: unrecognized option '--nonsense'"},
+        {"serve extra", "parley serve: unexpected \"extra\"\n"},
+        {"serve --listen 8080", "parley serve: --listen 8080: expected HOST:PORT"},
+        {"serve --listen ::1:80", "expected HOST:PORT, or [HOST]:PORT for IPv6\n"},
+        {"serve --listen localhost:80",
+         "parley serve: node.listen_host: expected a numeric IPv4 or IPv6 address, found "
+         "\"localhost\"\n"},
+        {"serve --listen 127.0.0.1:65536", "expected a port number from 0 to 65535"},
+        {"serve --set transport.http.attempts=0",
+         "parley serve: transport.http.attempts: expected a number from 1 to 100, found 0\n"},
+        {"serve --set attempts", "parley serve: --set attempts: expected key=value\n"},
+        {"serve --node-id 'a b'", "parley serve: node.id: expected 1 to 128 characters"},
+        {"send", "parley send: expected --url or a peer's id\n"},
+        {"send --url http://127.0.0.1:1 '{}'", "parley send: expected --type\n"},
+        {"send --url http://127.0.0.1:1 --type t", "parley send: expected a payload\n"},
+        {"send --url http://127.0.0.1:1 --type t 5", "a payload that is one JSON object\n"},
+        {"send --url http://127.0.0.1:1 --type t '{\"a\":1,}'", "one JSON object\n"},
+        {"send --url http://127.0.0.1:1 --type 'a b' '{}'", "expected a type of 1 to 64"},
+        {"send --url ftp://127.0.0.1:1 --type t '{}'", "parley send: "},
+        {"send --url http://127.0.0.1:1 --type t --ttl-ms 5s '{}'",
+         "parley send: --ttl-ms 5s: expected a number of milliseconds\n"},
+        {"send --url http://127.0.0.1:1 --type t --transport pigeon '{}'",
+         "parley send: --transport pigeon: expected auto, ws or http\n"},
+        {"send --url http://127.0.0.1:1 --type t --dialect klingon '{}'",
+         "expected auto, parley, manager or service\n"},
+        {"send nobody --type t '{}'",
+         "parley send: no peer \"nobody\" in the configuration\n"},
+        {"send --peer-id a b --type t '{}'", "parley send: --peer-id goes with --url\n"},
+        {"send --url http://127.0.0.1:1 --type t - - </dev/null",
+         "parley send: standard input can be read only once\n"},
+        {"config", "parley config: expected check or show\n"},
+        {"config burn", "parley config: expected check or show, found \"burn\"\n"},
+        {"config check a b", "parley config: unexpected \"b\"\n"},
+    };
+    char output[OUTPUT_MAX];
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        EXPECT_EXIT(parley_run(output, "%s", bad[i].arguments), 2, output);
+        CHECK_CONTAINS(output, bad[i].says);
+    }
+}
+
+static void output_that_cannot_be_written_is_a_failure(void)
+{
+    char output[OUTPUT_MAX];
+
+    EXPECT_EXIT(parley_run(output, "--help >/dev/full"), 1, output);
+    CHECK_TEXT(output, "parley: standard output cannot be written\n");
+}
+
+/* ---- config ---- */
+
+static void config_check_names_the_mistake(void)
+{
+    char output[OUTPUT_MAX], expected[512], path[] = "/tmp/parley_test_cli_XXXXXX";
+
+    EXPECT_EXIT(parley_run(output, "config check conf/peer_service.yaml"), 0, output);
+    CHECK_TEXT(output, "conf/peer_service.yaml: ok\n");
+    write_file(path, "transport:\n  http: {attemps: 3}\n");
+    EXPECT_EXIT(parley_run(output, "config check %s", path), 1, output);
+    snprintf(expected, sizeof(expected),
+             "parley config: %s:2:10: transport.http.attemps: expected a known key; nearest "
+             "is transport.http.attempts\n",
+             path);
+    CHECK_TEXT(output, expected);
+    EXPECT_EXIT(parley_run(output, "config check --json %s 2>&-", path), 1, output);
+    CHECK_CONTAINS(output, "{\"ok\":false,\"file\":\"/tmp/parley_test_cli_");
+    CHECK_CONTAINS(output, "transport.http.attemps: expected a known key");
+    EXPECT_EXIT(parley_run(output, "serve -c %s", path), 1, output);
+    CHECK_CONTAINS(output, ":2:10: transport.http.attemps");
+    unlink(path);
+    EXPECT_EXIT(parley_run(output, "config check %s", path), 1, output);
+    CHECK_CONTAINS(output, ": No such file or directory\n");
+}
+
+static void config_show_can_be_read_again(void)
+{
+    char first[OUTPUT_MAX], second[OUTPUT_MAX], path[] = "/tmp/parley_test_cli_XXXXXX";
+
+    write_file(path,
+               "node: {id: \"true\"}\n"
+               "transport: {http: {attempts: 7}}\n"
+               "peers: [{id: a, url: \"http://h:1\"}, {id: b, preference: http_only}]\n");
+    EXPECT_EXIT(parley_run(first, "config show %s --set transport.ttl_ms=5", path), 0, first);
+    unlink(path);
+    CHECK_CONTAINS(first, "  id: \"true\" ");
+    CHECK_CONTAINS(first, "    attempts: 7 ");
+    CHECK_CONTAINS(first, "  ttl_ms: 5 ");
+    CHECK_CONTAINS(first, "  - id: a ");
+    CHECK_CONTAINS(first, "    preference: http_only ");
+    strcpy(path, "/tmp/parley_test_cli_XXXXXX"); // NOLINT(*-security.insecureAPI.strcpy)
+    write_file(path, first);
+    EXPECT_EXIT(parley_run(second, "config show %s", path), 0, second);
+    CHECK_TEXT(second, first);
+    unlink(path);
+}
+
+static void config_show_json_and_environment(void)
+{
+    char output[OUTPUT_MAX];
+
+    setenv("PARLEY_TRANSPORT_HTTP_ATTEMPTS", "5", 1);
+    EXPECT_EXIT(parley_run(output, "config show --json --set node.id=n"), 0, output);
+    unsetenv("PARLEY_TRANSPORT_HTTP_ATTEMPTS");
+    CHECK_CONTAINS(output, "{\"node.id\":\"n\",\"node.listen_host\":null,");
+    CHECK_CONTAINS(output, ",\"transport.preference\":\"websocket_first\",");
+    CHECK_CONTAINS(output, ",\"transport.http.attempts\":5,");
+    CHECK_CONTAINS(output, "}\n");
+}
+
+/* ---- serve and send ---- */
+
+static void serve_announces_itself_and_ends_on_signals(void)
+{
+    static const char *const json[] = {"--json", "--node-id", "n-1", NULL};
+    struct node node;
+
+    if (!node_start(&node, any_port))
+        return;
+    CHECK(strncmp(node.line, "listening on http://127.0.0.1:", 30) == 0);
+    CHECK_U64(node_stop(&node, SIGTERM), 0);
+    if (!node_start(&node, json))
+        return;
+    CHECK_CONTAINS(node.line, "{\"event\":\"listening\",\"url\":\"http://127.0.0.1:");
+    CHECK_CONTAINS(node.line, ",\"node_id\":\"n-1\"}");
+    CHECK_U64(node_stop(&node, SIGINT), 0);
+}
+
+static void serve_on_a_taken_port_says_which(void)
+{
+    char output[OUTPUT_MAX], expected[256];
+    struct node node;
+
+    if (!node_start(&node, any_port))
+        return;
+    EXPECT_EXIT(parley_run(output, "serve --listen %s", node.url + strlen("http://")), 1,
+                output);
+    snprintf(expected, sizeof(expected), "parley serve: %s: address already in use\n",
+             node.url + strlen("http://"));
+    CHECK_CONTAINS(output, expected);
+    CHECK_U64(node_stop(&node, SIGTERM), 0);
+}
+
+static void messages_are_delivered_over_each_transport(void)
+{
+    char output[OUTPUT_MAX];
+    struct node node;
+
+    if (!node_start(&node, any_port))
+        return;
+    EXPECT_EXIT(parley_run(output, "send --url %s --type t --transport ws '{}'", node.url), 0,
+                output);
+    CHECK_CONTAINS(output, "message 1: delivered, transport websocket, 1 attempt, ");
+    EXPECT_EXIT(
+        parley_run(output, "send --url %s --type t --transport http '{\"a\":[1]}'", node.url),
+        0, output);
+    CHECK_CONTAINS(output, "message 1: delivered, transport http, 1 attempt, ");
+    CHECK_CONTAINS(output, ", http 200");
+    EXPECT_EXIT(parley_run(output, "send --url %s --type t --json '{}'", node.url), 0, output);
+    CHECK_CONTAINS(output, "{\"message\":1,\"outcome\":\"delivered\",\"transport\":\"");
+    CHECK_CONTAINS(output, ",\"maybe_duplicate\":false,\"detail\":\"\"}\n");
+    CHECK_U64(node_stop(&node, SIGTERM), 0);
+}
+
+static void several_payloads_are_several_messages(void)
+{
+    char output[OUTPUT_MAX];
+    struct node node;
+
+    if (!node_start(&node, any_port))
+        return;
+    EXPECT_EXIT(parley_run(output,
+                           "send --url %s --type t '{\"n\":1}' - '{\"n\":3}' <<'END'\n"
+                           "{\"n\":2}\nEND\n",
+                           node.url),
+                0, output);
+    CHECK_CONTAINS(output, "message 1: delivered");
+    CHECK_CONTAINS(output, "message 2: delivered");
+    CHECK_CONTAINS(output, "message 3: delivered");
+    CHECK_U64(node_stop(&node, SIGTERM), 0);
+}
+
+static void peers_of_the_configuration_have_names(void)
+{
+    char output[OUTPUT_MAX], yaml[512], path[] = "/tmp/parley_test_cli_XXXXXX";
+    struct node node;
+
+    if (!node_start(&node, any_port))
+        return;
+    /* listen_host: sending must not try to listen where the node itself would */
+    snprintf(yaml, sizeof(yaml),
+             "node: {listen_host: 127.0.0.1, listen_port: %s}\n"
+             "peers: [{id: other, url: \"http://127.0.0.1:1\"}, {id: mine, url: \"%s\"}]\n",
+             strrchr(node.url, ':') + 1, node.url);
+    write_file(path, yaml);
+    EXPECT_EXIT(parley_run(output, "send -c %s mine --type t '{}'", path), 0, output);
+    CHECK_CONTAINS(output, "message 1: delivered");
+    unlink(path);
+    CHECK_U64(node_stop(&node, SIGTERM), 0);
+}
+
+static void a_node_without_websocket_takes_http_only(void)
+{
+    static const char *const arguments[] = {"--no-websocket", NULL};
+    char output[OUTPUT_MAX];
+    struct node node;
+
+    if (!node_start(&node, arguments))
+        return;
+    EXPECT_EXIT(parley_run(output, "send --url %s --type t '{}'", node.url), 0, output);
+    CHECK_CONTAINS(output, "message 1: delivered, transport http, ");
+    EXPECT_EXIT(parley_run(output, "send --url %s --type t --transport ws --ttl-ms 300 '{}'",
+                           node.url),
+                5, output);
+    CHECK_CONTAINS(output, "message 1: expired, ");
+    CHECK_U64(node_stop(&node, SIGTERM), 0);
+}
+
+static void nobody_there_is_unreachable_or_timed_out(void)
+{
+    char output[OUTPUT_MAX];
+    unsigned port = free_port();
+
+    EXPECT_EXIT(parley_run(output,
+                           "send --url http://127.0.0.1:%u --type t --transport http "
+                           "--set transport.http.attempts=1 '{}'",
+                           port),
+                3, output);
+    CHECK_CONTAINS(output, "message 1: exhausted, transport http, 1 attempt, ");
+    EXPECT_EXIT(parley_run(output,
+                           "send --url http://127.0.0.1:%u --type t --transport ws "
+                           "--ttl-ms 300 '{}'",
+                           port),
+                5, output);
+    CHECK_CONTAINS(output, "message 1: expired, ");
+}
+
+/* Answers every request with 400 until the listening socket is shut down. */
+static void *refuse_requests(void *user)
+{
+    static const char answer[] = "HTTP/1.1 400 Bad Request\r\n"
+                                 "Content-Type: application/json\r\n"
+                                 "Content-Length: 25\r\n"
+                                 "Connection: close\r\n"
+                                 "\r\n"
+                                 "{\"detail\":\"not from you\"}";
+    const int *listener = user;
+    int file;
+
+    while ((file = accept4(*listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        char request[8192];
+        size_t used = 0;
+        ssize_t got;
+
+        while ((got = read(file, request + used, sizeof(request) - 1 - used)) > 0) {
+            used += (size_t)got;
+            request[used] = '\0';
+            if (strstr(request, "\r\n\r\n") != NULL && request[used - 1] == '}')
+                break;
+        }
+        CHECK(write(file, answer, sizeof(answer) - 1) == sizeof(answer) - 1);
+        close(file);
+    }
+    return NULL;
+}
+
+static void a_peer_that_refuses_leads_to_4(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    char output[OUTPUT_MAX];
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    pthread_t thread;
+
+    CHECK(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0);
+    CHECK(listen(listener, 8) == 0);
+    CHECK(getsockname(listener, (struct sockaddr *)&address, &len) == 0);
+    if (!CHECK(pthread_create(&thread, NULL, refuse_requests, &listener) == 0))
+        return;
+    EXPECT_EXIT(parley_run(output,
+                           "send --url http://127.0.0.1:%u --type t --transport http "
+                           "--dialect service '{}'",
+                           (unsigned)ntohs(address.sin_port)),
+                4, output);
+    CHECK_CONTAINS(output, "message 1: rejected, transport http, 1 attempt, ");
+    CHECK_CONTAINS(output, "http 400");
+    CHECK_CONTAINS(output, "not from you");
+    shutdown(listener, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    close(listener);
+}
+
+static const struct check_test tests[] = {
+    {"help and version go to stdout", help_and_version_go_to_stdout},
+    {"usage mistakes exit with 2 and say why", usage_mistakes_exit_with_2_and_say_why},
+    {"output that cannot be written is a failure", output_that_cannot_be_written_is_a_failure},
+    {"config check names the mistake", config_check_names_the_mistake},
+    {"config show can be read again", config_show_can_be_read_again},
+    {"config show: JSON, environment", config_show_json_and_environment},
+    {"serve announces itself and ends on signals", serve_announces_itself_and_ends_on_signals},
+    {"serve on a taken port says which", serve_on_a_taken_port_says_which},
+    {"messages are delivered over each transport", messages_are_delivered_over_each_transport},
+    {"several payloads are several messages", several_payloads_are_several_messages},
+    {"peers of the configuration have names", peers_of_the_configuration_have_names},
+    {"a node without WebSocket takes HTTP only", a_node_without_websocket_takes_http_only},
+    {"nobody there is unreachable or timed out", nobody_there_is_unreachable_or_timed_out},
+    {"a peer that refuses leads to 4", a_peer_that_refuses_leads_to_4},
+};
+
+CHECK_MAIN("cli", tests)
