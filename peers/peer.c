@@ -342,26 +342,34 @@ parley_status peer_post_control(struct peer *peer, enum control_kind kind)
     return PARLEY_OK;
 }
 
+/* Where the WebSocket is when only the peer's address is known. */
+static parley_status derive_ws_url(struct peer *peer)
+{
+    size_t len = strlen(peer->url.path);
+
+    peer->ws_url = peer->url;
+    if (len + sizeof(WS_PATH) > sizeof(peer->ws_url.path))
+        return PARLEY_EURL;
+    memcpy(peer->ws_url.path + len, WS_PATH, sizeof(WS_PATH));
+    return PARLEY_OK;
+}
+
 static parley_status set_urls(struct peer *peer, const char *url, const char *ws_url)
 {
-    char error[ERROR_MAX];
-    parley_status status;
+    char error[ERROR_MAX] = "path too long";
+    parley_status status = PARLEY_OK;
 
     if (url != NULL) {
         status = url_parse(url, &peer->url, error, sizeof(error));
-        if (status != PARLEY_OK) {
-            log_warn(&peer->runtime->log, "peer %s: url: %s", peer->id, error);
-            return status;
-        }
-        peer->has_url = true;
-        peer->ws_url = peer->url;
-        if (strlen(peer->url.path) + strlen(WS_PATH) > URL_PATH_MAX)
-            return PARLEY_EURL;
-        strcat(peer->ws_url.path, WS_PATH);
+        peer->has_url = status == PARLEY_OK;
     }
-    if (ws_url == NULL)
-        return PARLEY_OK;
-    return url_parse(ws_url, &peer->ws_url, error, sizeof(error));
+    if (status == PARLEY_OK && url != NULL)
+        status = derive_ws_url(peer);
+    if (status == PARLEY_OK && ws_url != NULL)
+        status = url_parse(ws_url, &peer->ws_url, error, sizeof(error));
+    if (status != PARLEY_OK)
+        log_warn(&peer->runtime->log, "peer %s: %s", peer->id, error);
+    return status;
 }
 
 static void set_options(struct peer *peer, const parley_peer_options *options)

@@ -276,25 +276,42 @@ static void after_loss(struct peer *peer, const char *reason)
     link_dial(peer, true);
 }
 
+static void after_close(struct peer *peer, bool redial, const char *reason)
+{
+    switch (peer->link.state) {
+    case LINK_DIALLING:
+        if (!try_next_address(peer))
+            dial_failed(peer, reason);
+        break;
+    case LINK_GREETING:
+        dial_failed(peer, reason);
+        break;
+    case LINK_CLOSING:
+        if (redial)
+            after_loss(peer, reason);
+        else
+            set_idle(peer, reason);
+        break;
+    case LINK_OPEN:
+        after_loss(peer, reason);
+        break;
+    case LINK_IDLE:
+    case LINK_RESOLVING:
+    case LINK_BACKOFF:
+        break; /* nothing was connected */
+    }
+}
+
 void link_closed(struct ws *ws, const struct ws_closed *why)
 {
     struct peer *peer = peer_of(ws);
-    enum link_state before = peer->link.state;
-    const char *reason =
-        why->detail != NULL && why->detail[0] != '\0' ? why->detail : "closed";
     bool redial = peer->link.redial;
 
     peer->link.redial = false;
     peer->link.next_ns = CLOCK_NEVER;
     lost(peer);
-    if (before == LINK_CLOSING && !redial)
-        set_idle(peer, reason);
-    else if (before == LINK_DIALLING && !try_next_address(peer))
-        dial_failed(peer, reason);
-    else if (before == LINK_GREETING)
-        dial_failed(peer, reason);
-    else if (before == LINK_OPEN || before == LINK_CLOSING)
-        after_loss(peer, reason);
+    after_close(peer, redial,
+                why->detail != NULL && why->detail[0] != '\0' ? why->detail : "closed");
     peer_settle(peer);
 }
 
