@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "peers/carrier.h"
 #include "peers/connection.h"
 #include "peers/endpoints.h"
 #include "peers/peer.h"
@@ -49,6 +50,15 @@ void random_bytes(struct random_pool *pool, uint8_t *bytes, size_t len)
 
 /* ---- Sweeping and closing ---- */
 
+static void sweep_connections(struct bench *bench)
+{
+    uint64_t now_ns = worker_now_ns(bench->worker);
+
+    for (struct connection *connection = bench->connections; connection != NULL;
+         connection = connection->next)
+        connection_heartbeat(connection, now_ns);
+}
+
 /* Hosts refused because the whole runtime was full may wait for a peer of which nothing is
  * pending, and which therefore releases nothing: they are told from here. */
 static void tell_starved(struct bench *bench)
@@ -75,26 +85,33 @@ static void sweep_sessions(struct bench *bench)
     }
 }
 
-/* Nothing is left that could post to the bench. */
+static void count_step(struct parley *runtime, uint32_t *benches)
+{
+    pthread_mutex_lock(&runtime->settled_mutex);
+    (*benches)++;
+    pthread_cond_broadcast(&runtime->settled);
+    pthread_mutex_unlock(&runtime->settled_mutex);
+}
+
+/* Nothing of this bench's own is left; others may still post to it. */
 static void close_when_empty(struct bench *bench)
 {
+    struct parley *runtime = bench->runtime;
+
     if (bench->closed || bench->sessions != NULL || bench->connections != NULL ||
-        bench->rounds > 0 ||
-        transport_worker_connections(bench->runtime->transport, bench->worker) > 0)
+        bench->requests > 0 || bench->rounds > 0 ||
+        transport_worker_connections(runtime->transport, bench->worker) > 0)
         return;
     bench->closed = true;
     worker_timer_stop(bench->worker, &bench->sweep);
-    actor_retire(&bench->actor);
+    count_step(runtime, &runtime->benches_closed);
 }
 
 static void retired(struct actor *actor)
 {
     struct parley *runtime = ((struct bench *)actor)->runtime;
 
-    pthread_mutex_lock(&runtime->settled_mutex);
-    runtime->benches_closed++;
-    pthread_cond_broadcast(&runtime->settled);
-    pthread_mutex_unlock(&runtime->settled_mutex);
+    count_step(runtime, &runtime->benches_retired);
 }
 
 static void on_sweep(struct timer *timer)
@@ -103,6 +120,7 @@ static void on_sweep(struct timer *timer)
     uint64_t wait_ns = bench->closing ? SWEEP_CLOSING_NS : SWEEP_NS;
 
     sweep_sessions(bench);
+    sweep_connections(bench);
     tell_starved(bench);
     worker_timer_start(bench->worker, timer, worker_now_ns(bench->worker) + wait_ns);
     if (bench->closing)
@@ -145,8 +163,15 @@ static void on_control(struct actor *actor, struct mailbox_node *node)
     case CONTROL_REPLACED:
         connection_noted((struct connection_note *)control);
         break;
+    case CONTROL_CARRIER_FRAME:
+    case CONTROL_CARRIER_GONE:
+        carrier_noted((struct carrier_note *)control);
+        break;
     case CONTROL_CLOSE:
         begin_close(bench);
+        break;
+    case CONTROL_RETIRE:
+        actor_retire(&bench->actor);
         break;
     default:
         break;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/carrier.h"
 #include "peers/query.h"
 #include "runtime/clock.h"
 
@@ -64,8 +65,22 @@ struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_ref
         return NULL;
     }
     connection->bench = bench_of(upgrade->worker);
+    connection->ws = &connection->accepted;
     join(connection);
-    return &connection->ws;
+    return connection->ws;
+}
+
+struct connection *connection_on_link(struct bench *bench, struct ws *ws, const char *entity)
+{
+    struct connection *connection = alloc_zeroed(&bench->runtime->alloc, sizeof(*connection));
+
+    if (connection == NULL)
+        return NULL;
+    connection->bench = bench;
+    connection->ws = ws;
+    connection->greeted = true; /* the peer does that */
+    memcpy(connection->entity, entity, sizeof(connection->entity));
+    return connection;
 }
 
 static void free_when_done(struct connection *connection)
@@ -81,13 +96,20 @@ static void free_when_done(struct connection *connection)
         alloc_free(alloc, outgoing);
         outgoing = next;
     }
-    leave(connection);
+    if (connection->ws == &connection->accepted)
+        leave(connection);
     alloc_free(alloc, connection);
+}
+
+void connection_answer_came(struct connection *connection)
+{
+    connection->asked--;
+    free_when_done(connection);
 }
 
 /* ---- Saying something ---- */
 
-static void say(struct connection *connection, const char *text, size_t len)
+void connection_say(struct connection *connection, const char *text, size_t len)
 {
     struct outgoing *outgoing =
         alloc_bytes(&connection->bench->runtime->alloc, sizeof(*outgoing) + len);
@@ -95,7 +117,7 @@ static void say(struct connection *connection, const char *text, size_t len)
     if (outgoing == NULL || connection->closed) {
         alloc_free(&connection->bench->runtime->alloc, outgoing);
         if (!connection->closed)
-            ws_close(&connection->ws, 1013, "out of memory");
+            ws_close(connection->ws, 1013, "out of memory");
         return;
     }
     outgoing->next = NULL;
@@ -106,7 +128,7 @@ static void say(struct connection *connection, const char *text, size_t len)
     else
         connection->last->next = outgoing;
     connection->last = outgoing;
-    ws_want_write(&connection->ws);
+    ws_want_write(connection->ws);
 }
 
 static void say_error(struct connection *connection, const char *text)
@@ -115,7 +137,7 @@ static void say_error(struct connection *connection, const char *text)
     struct json_out out = {.buffer = buffer, .capacity = sizeof(buffer)};
 
     error_write(&out, text);
-    say(connection, buffer, out.len);
+    connection_say(connection, buffer, out.len);
 }
 
 static void greet(struct connection *connection)
@@ -125,7 +147,7 @@ static void greet(struct connection *connection)
 
     session_write_greeting(bench->runtime, NULL, &out);
     connection->greeted = true;
-    say(connection, out.buffer, out.len);
+    connection_say(connection, out.buffer, out.len);
 }
 
 /* ---- The session ---- */
@@ -171,7 +193,7 @@ static parley_status attach(struct connection *connection)
 static void attach_or_close(struct connection *connection)
 {
     if (attach(connection) != PARLEY_OK)
-        ws_close(&connection->ws, 1013, "too many sessions");
+        ws_close(connection->ws, 1013, "too many sessions");
 }
 
 void connection_opened(struct ws *ws)
@@ -184,38 +206,61 @@ void connection_opened(struct ws *ws)
         greet(connection);
 }
 
-void connection_closed(struct ws *ws, const struct ws_closed *why)
+void connection_left(struct connection *connection)
 {
-    struct connection *connection = connection_of(ws);
     struct inbound_request *detach = connection->detach;
 
-    (void)why;
     connection->closed = true;
     connection->detach = NULL;
+    connection->asked++; /* not freed before the end of this function */
+    carrier_closed(connection);
     if (detach != NULL) { /* it gives back the connection's reference */
         connection->asked++;
         session_ask(detach, NULL, NULL, 0);
-        return; /* the answer may have freed the connection */
     }
-    free_when_done(connection);
+    connection_answer_came(connection);
+}
+
+void connection_closed(struct ws *ws, const struct ws_closed *why)
+{
+    (void)why;
+    connection_left(connection_of(ws));
+}
+
+void connection_heartbeat(struct connection *connection, uint64_t now_ns)
+{
+    const parley_options *options = &connection->bench->runtime->options;
+    uint64_t received = connection->ws->received_ns;
+
+    if (connection->closed || !connection->ws->open)
+        return;
+    if (received > connection->pinged_ns)
+        connection->pinged_ns = 0;
+    if (connection->pinged_ns != 0) {
+        if (now_ns - connection->pinged_ns > options->heartbeat_grace_ms * NS_PER_MS)
+            ws_close(connection->ws, 1001, "heartbeat unanswered");
+    } else if (now_ns > received + options->heartbeat_interval_ms * NS_PER_MS) {
+        connection->pinged_ns = now_ns;
+        ws_ping(connection->ws);
+    }
 }
 
 void connection_answered(struct inbound_request *request)
 {
     struct connection *connection = request->connection;
 
-    connection->asked--;
-    connection->asked_bytes = connection->asked == 0 ? 0 : connection->asked_bytes;
+    if (connection->asked == 1)
+        connection->asked_bytes = 0;
     if (request->kind == INBOUND_ATTACH && !connection->greeted && request->text != NULL) {
         connection->greeted = true;
-        say(connection, request->text, request->len);
+        connection_say(connection, request->text, request->len);
     } else if (request->kind == INBOUND_FRAME && request->text != NULL) {
-        say(connection, request->text, request->len);
+        connection_say(connection, request->text, request->len);
     }
     if (request->kind == INBOUND_FRAME && request->code != 0)
         connection->close_code = (uint16_t)request->code;
     inbound_free(request);
-    free_when_done(connection);
+    connection_answer_came(connection);
 }
 
 /* ---- What the session's owner tells ---- */
@@ -267,13 +312,13 @@ void connection_acknowledge(struct connection *connection, const struct session 
         return;
     }
     connection->ack_due = true;
-    ws_want_write(&connection->ws);
+    ws_want_write(connection->ws);
 }
 
 static void replaced(struct connection *connection)
 {
     if (!connection->closed)
-        ws_close(&connection->ws, 1008, "New connection established");
+        ws_close(connection->ws, 1008, "New connection established");
 }
 
 void connection_replaced(struct connection *connection, const struct session *session)
@@ -291,7 +336,7 @@ void connection_noted(struct connection_note *note)
     if (note->control.kind == CONTROL_REPLACED)
         replaced(connection);
     else if (!connection->closed)
-        say(connection, note->text, note->len);
+        connection_say(connection, note->text, note->len);
     alloc_free(&connection->bench->runtime->alloc, note);
 }
 
@@ -309,10 +354,13 @@ static void on_hello(struct connection *connection, const struct json_doc *doc)
     }
     if (!entity_id_valid(hello.entity_id) ||
         (connection->entity[0] != '\0' && strcmp(connection->entity, hello.entity_id) != 0)) {
-        ws_close(&connection->ws, 1008, "entity_id differs from the upgrade's");
+        ws_close(connection->ws, 1008, "entity_id differs from the upgrade's");
         return;
     }
     memcpy(connection->entity, hello.entity_id, sizeof(connection->entity));
+    connection->hello = hello;
+    connection->hello.rejected = NULL;
+    carrier_offer(connection);
 }
 
 /* The first batch of a connection whose upgrade named no session. */
@@ -333,15 +381,15 @@ static void run_here(struct connection *connection, const struct json_doc *doc)
 
     if (code == 0) {
         connection->ack_due = true;
-        ws_want_write(&connection->ws);
+        ws_want_write(connection->ws);
         return;
     }
     say_error(connection, error.text);
     connection->close_code = (uint16_t)code;
 }
 
-static void on_batch(struct connection *connection, const struct json_doc *doc,
-                     const char *data, size_t len)
+void connection_batch(struct connection *connection, const struct json_doc *doc,
+                      const char *data, size_t len)
 {
     struct envelope_error error;
     struct batch batch;
@@ -358,7 +406,7 @@ static void on_batch(struct connection *connection, const struct json_doc *doc,
         run_here(connection, doc);
     } else if (connection->asked_bytes > ASKED_BYTES_MAX ||
                !ask(connection, INBOUND_FRAME, NULL, data, len)) {
-        ws_close(&connection->ws, 1013, "try again later");
+        ws_close(connection->ws, 1013, "try again later");
     }
 }
 
@@ -367,12 +415,14 @@ static void on_frame(struct connection *connection, const struct json_doc *doc,
 {
     switch (frame_kind(doc, doc->items)) {
     case FRAME_BATCH:
-        on_batch(connection, doc, data, len);
+        connection_batch(connection, doc, data, len);
         break;
     case FRAME_HELLO:
         on_hello(connection, doc);
         break;
     case FRAME_ACK:
+        carrier_acknowledged(connection, data, len);
+        break;
     case FRAME_STATUS:
     case FRAME_PONG:
     case FRAME_BYE:
@@ -393,7 +443,7 @@ void connection_received(struct ws *ws, char *data, size_t len, bool binary)
                                        .bytes_max = (uint32_t)len + 1};
     struct json_error error;
 
-    if (connection->ws.closing || connection->close_code != 0)
+    if (connection->ws->closing || connection->close_code != 0)
         return;
     if (binary) {
         bench->counts.protocol_errors++;
@@ -440,15 +490,20 @@ static void write_ack(struct connection *connection, struct ws_batch *batch)
     connection->ack_due = false;
 }
 
-void connection_fill(struct ws *ws, struct ws_batch *batch)
+void connection_write(struct connection *connection, struct ws_batch *batch)
 {
-    struct connection *connection = connection_of(ws);
-
     while (connection->first != NULL && write_outgoing(connection, batch))
         ;
     if (connection->ack_due && connection->first == NULL)
         write_ack(connection, batch);
-    connection->bench->counts.wire_bytes_out += batch->used;
     if (connection->close_code != 0 && connection->first == NULL)
-        ws_close(ws, connection->close_code, "see the error before");
+        ws_close(connection->ws, connection->close_code, "see the error before");
+}
+
+void connection_fill(struct ws *ws, struct ws_batch *batch)
+{
+    struct connection *connection = connection_of(ws);
+
+    connection_write(connection, batch);
+    connection->bench->counts.wire_bytes_out += batch->used;
 }

@@ -20,7 +20,8 @@ struct outgoing {
 };
 
 struct connection {
-    struct ws ws; /* first */
+    struct ws accepted; /* first; unused when it shares a peer's own WebSocket */
+    struct ws *ws;
     struct bench *bench;
     struct connection *next, *prev;            /* the bench's */
     char entity[ENVELOPE_ID_MAX + 1];          /* "" until it says who it is */
@@ -28,9 +29,13 @@ struct connection {
     struct session *session;                   /* referenced; NULL: none yet */
     struct inbound_request *detach; /* made with the attachment: leaving cannot fail */
     struct outgoing *first, *last;
-    uint32_t asked;      /* requests at the session's owner */
-    size_t asked_bytes;  /* and their texts */
-    uint16_t close_code; /* once what is outgoing has gone; 0: none */
+    struct greeting hello;     /* as it was said; its list of rejections is gone */
+    parley_peer carried;       /* carrier.h; 0: none */
+    struct carrier_note *down; /* made with the offer */
+    uint64_t pinged_ns;        /* 0: no ping is unanswered */
+    uint32_t asked;            /* requests at the session's owner, and a carried peer */
+    size_t asked_bytes;        /* and their texts */
+    uint16_t close_code;       /* once what is outgoing has gone; 0: none */
     bool greeted, ack_due, closed;
 };
 
@@ -49,6 +54,28 @@ void connection_opened(struct ws *ws);
 void connection_received(struct ws *ws, char *data, size_t len, bool binary);
 void connection_fill(struct ws *ws, struct ws_batch *batch);
 void connection_closed(struct ws *ws, const struct ws_closed *why);
+
+/** The inbound half of a WebSocket that a peer of ours opened. @return NULL: out of memory */
+struct connection *connection_on_link(struct bench *bench, struct ws *ws, const char *entity);
+
+/** A batch has arrived on it. */
+void connection_batch(struct connection *connection, const struct json_doc *doc,
+                      const char *data, size_t len);
+
+/** Appends what is to be said: errors, greetings, carried frames, acknowledgements. */
+void connection_write(struct connection *connection, struct ws_batch *batch);
+
+/** The WebSocket has closed; the connection frees itself once nobody will post to it. */
+void connection_left(struct connection *connection);
+
+/** Says a text, copied. */
+void connection_say(struct connection *connection, const char *text, size_t len);
+
+/** One of `asked` has come back. May free the connection. */
+void connection_answer_came(struct connection *connection);
+
+/** Pings what is silent and closes what stays so. */
+void connection_heartbeat(struct connection *connection, uint64_t now_ns);
 
 /** The session's owner tells the attached connection: there is more to acknowledge. */
 void connection_acknowledge(struct connection *connection, const struct session *session);

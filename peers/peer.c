@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "peers/carrier.h"
 #include "peers/envelope.h"
 #include "peers/stats.h"
 #include "runtime/clock.h"
@@ -274,7 +275,14 @@ static void on_control_message(struct peer *peer, struct control *control)
         return; /* embedded, as the next one */
     case CONTROL_JOIN:
         join_bench(peer); /* the peer's first message: the list is its worker's */
+        if (!peer->has_url)
+            carrier_seek(peer);
         return;
+    case CONTROL_CARRIER_UP:
+    case CONTROL_CARRIER_DOWN:
+    case CONTROL_CARRIER_ACK:
+        carrier_told(peer, (struct carrier_note *)control);
+        return; /* frees or keeps it */
     case CONTROL_COUNT:
         stats_count_peer(control, peer);
         return; /* on the stack of who asked, and gone */

@@ -11,6 +11,7 @@
  *   peer_route.c      the choice of a transport, and what it leads to
  *   peer_websocket.c  dialling, greeting, frames out, acknowledgements in, heartbeat
  *   peer_http.c       requests out, answers in, retries
+ *   peer_batch.c      messages written as a batch
  */
 #ifndef PARLEY_PEERS_PEER_H
 #define PARLEY_PEERS_PEER_H
@@ -20,6 +21,7 @@
 
 #include "parley.h"
 #include "peers/delivery.h"
+#include "peers/envelope.h"
 #include "peers/hash.h"
 #include "peers/service.h"
 #include "runtime/actor.h"
@@ -71,10 +73,12 @@ struct link {
     bool redial;                  /* dial again once it is closed */
     struct resolver_query *query; /* the last answer, or one under way */
     bool query_busy;
-    uint32_t address;     /* index in the query's answer of the one in use */
-    uint64_t batch_bytes; /* what the other side takes in one frame */
-    uint64_t in_flight_max;
-    uint64_t message_bytes;
+    uint32_t address;           /* index in the query's answer of the one in use */
+    uint64_t batch_bytes;       /* what the other side takes in one frame */
+    struct connection *carrier; /* a peer without a URL: the connection it opened to us */
+    struct carrier_note *carrier_gone;
+    struct connection *inbound;       /* what the other side sends over our WebSocket */
+    char entity[ENVELOPE_ID_MAX + 1]; /* as the other side greeted */
 };
 
 /** The peer's HTTP request. */
@@ -189,6 +193,17 @@ struct envelope_fields;
 void peer_fields(struct peer *peer, struct message *message, uint64_t number,
                  uint64_t timestamp_us, struct envelope_fields *ret_fields);
 
+/**
+ * Writes the next messages of `route` as a batch and takes them.
+ *
+ * @param messages_max at most so many
+ * @param ret_last     number of the last one
+ * @return messages written; 0: none fits, or none goes this way (the buffer is then of no use)
+ */
+struct json_out;
+size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_max,
+                        struct json_out *out, uint64_t *ret_last);
+
 /** The message the cursor is at, and the number it has or is about to get; NULL: none, or it
  *  goes another way than `route`. */
 struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_number);
@@ -205,6 +220,15 @@ uint64_t link_next_ns(const struct peer *peer);
 enum websocket_state link_websocket_state(const struct peer *peer);
 /** Nothing of the link is under way. */
 bool link_quiet(const struct peer *peer);
+
+/** What a frame for `message` and those after it may take, given `room`. */
+size_t link_frame_room(const struct peer *peer, const struct message *message, size_t room);
+/** A text frame for the peer, from its WebSocket or its carrier. */
+void link_read(struct peer *peer, const char *text, size_t len);
+/** The peer is reached over a connection it opened; what the other side takes (0: not said).
+ */
+void link_carried(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max);
+void link_carrier_lost(struct peer *peer);
 
 /* the transport's events for a peer's WebSocket */
 void link_opened(struct ws *ws);

@@ -78,28 +78,6 @@ static void write_single(struct peer *peer, struct message *message, uint64_t nu
     peer->post.last = number;
 }
 
-static void write_batch(struct peer *peer, struct message *message, uint64_t number,
-                        struct json_out *out)
-{
-    struct envelope_fields fields;
-    uint64_t wall_us = clock_wall_us();
-    bool first = true;
-
-    batch_begin(out, peer->session_id, delivery_base(&peer->delivery), number);
-    do {
-        peer_fields(peer, message, number, wall_us, &fields);
-        if (!first)
-            fields.sender_id = NULL; /* the first message says it for all */
-        if (!batch_add(out, &fields, first))
-            break;
-        delivery_take(&peer->delivery, &message->delivery);
-        peer->post.last = number;
-        first = false;
-        message = peer->post.single ? NULL : peer_next(peer, ROUTE_HTTP, &number);
-    } while (message != NULL);
-    batch_end(out);
-}
-
 static bool keep_body(struct peer *peer, const struct json_out *out)
 {
     const struct alloc *alloc = &peer->runtime->alloc;
@@ -145,7 +123,7 @@ void post_start(struct peer *peer)
     post->batch = post->parley && peer->runtime->options.parley_protocol;
     post->first = number;
     if (post->batch)
-        write_batch(peer, message, number, &out);
+        peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, &out, &post->last);
     else
         write_single(peer, message, number, &out);
     if (!keep_body(peer, &out)) {

@@ -5,9 +5,7 @@
  * time per session: before the route changes, what is outstanding on the old one is
  * acknowledged, or known to be lost.
  */
-#include <string.h>
-
-#include "peers/envelope.h"
+#include "peers/carrier.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
 
@@ -30,7 +28,7 @@ struct transport_choice peer_choose(const struct peer *peer,
         .preference = peer->preference,
         .hint = (parley_hint)message->hint,
         .websocket = link_websocket_state(peer),
-        .websocket_enabled = peer->has_url && peer->dialect != PARLEY_DIALECT_SERVICE,
+        .websocket_enabled = peer->dialect != PARLEY_DIALECT_SERVICE,
         .http_enabled = peer->has_url,
         .websocket_permitted = true,
         .http_permitted = true,
@@ -53,7 +51,10 @@ static void by_websocket(struct peer *peer)
         return; /* post_done() pumps again */
     if (peer->delivery.route != PARLEY_TRANSPORT_WEBSOCKET)
         delivery_switch(&peer->delivery, PARLEY_TRANSPORT_WEBSOCKET);
-    ws_want_write(&peer->link.ws);
+    if (peer->link.carrier != NULL)
+        carrier_fill(peer);
+    else
+        ws_want_write(&peer->link.ws);
 }
 
 static void by_http(struct peer *peer)
@@ -100,32 +101,4 @@ void peer_pump(struct peer *peer)
             return;
     }
     peer->again_ns = worker_now_ns(peer->bench->worker); /* the rest: next tick */
-}
-
-void peer_fields(struct peer *peer, struct message *message, uint64_t number,
-                 uint64_t timestamp_us, struct envelope_fields *ret_fields)
-{
-    *ret_fields = (struct envelope_fields){
-        .sender_id = peer->runtime->node_id,
-        .recipient_id = peer->id,
-        .session_id = peer->session_id,
-        .msg_type = message->text,
-        .msg_type_len = message->type_len,
-        .payload = message->delivery.given_up ? NULL : message->text + message->type_len,
-        .payload_len = message->payload_len,
-        .timestamp_us = timestamp_us,
-        .number = number,
-        .version = "1.0",
-        .redelivered = message->delivery.attempts > 0,
-    };
-}
-
-struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_number)
-{
-    struct delivery_message *message = delivery_peek(&peer->delivery);
-
-    if (message == NULL || peer_choose(peer, message).route != route)
-        return NULL;
-    *ret_number = message->number != 0 ? message->number : peer->delivery.next_number;
-    return message_of(message);
 }

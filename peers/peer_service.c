@@ -401,18 +401,31 @@ static void remove_peers(struct parley *runtime)
     pthread_mutex_unlock(&runtime->settled_mutex);
 }
 
+static void tell_benches(struct parley *runtime, enum control_kind kind)
+{
+    for (uint32_t i = 0; i < worker_pool_size(runtime->workers); i++) {
+        struct bench *bench = bench_get(runtime, i);
+
+        bench->close.kind = kind;
+        actor_post_control(&bench->actor, &bench->close.node);
+    }
+}
+
+/* Two steps: a bench that has closed may still be posted to by one that has not. */
 static void close_benches(struct parley *runtime)
 {
     uint32_t workers = worker_pool_size(runtime->workers);
 
-    for (uint32_t i = 0; i < workers; i++) {
-        struct bench *bench = bench_get(runtime, i);
-
-        bench->close.kind = CONTROL_CLOSE;
-        actor_post_control(&bench->actor, &bench->close.node);
-    }
+    tell_benches(runtime, CONTROL_CLOSE);
     pthread_mutex_lock(&runtime->settled_mutex);
-    while (runtime->benches_closed < workers)
+    /* acquire: pairs with the release in visit_continue(). */
+    while (runtime->benches_closed < workers ||
+           atomic_load_explicit(&runtime->visits, memory_order_acquire) > 0)
+        wait_settled(runtime, CLOSE_LOOK_MS);
+    pthread_mutex_unlock(&runtime->settled_mutex);
+    tell_benches(runtime, CONTROL_RETIRE);
+    pthread_mutex_lock(&runtime->settled_mutex);
+    while (runtime->benches_retired < workers)
         wait_settled(runtime, CLOSE_LOOK_MS);
     pthread_mutex_unlock(&runtime->settled_mutex);
 }

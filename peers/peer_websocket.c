@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/carrier.h"
+#include "peers/connection.h"
 #include "peers/envelope.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
@@ -219,6 +221,12 @@ void link_close(struct peer *peer, uint16_t code, const char *reason)
     struct link *link = &peer->link;
 
     link->redial = false;
+    if (link->carrier != NULL) {
+        lost(peer);
+        carrier_release(peer, true);
+        set_idle(peer, reason);
+        return;
+    }
     switch (link->state) {
     case LINK_IDLE:
     case LINK_CLOSING:
@@ -307,6 +315,9 @@ void link_closed(struct ws *ws, const struct ws_closed *why)
     struct peer *peer = peer_of(ws);
     bool redial = peer->link.redial;
 
+    if (peer->link.inbound != NULL)
+        connection_left(peer->link.inbound);
+    peer->link.inbound = NULL;
     peer->link.redial = false;
     peer->link.next_ns = CLOCK_NEVER;
     lost(peer);
@@ -383,23 +394,18 @@ static uint64_t lower_of(uint64_t said, uint64_t own)
     return said != 0 && said < own ? said : own;
 }
 
-static void greeted(struct peer *peer, const struct json_doc *doc,
-                    const struct greeting *greeting)
+static void open_with(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max)
 {
     struct link *link = &peer->link;
     const parley_options *options = &peer->runtime->options;
 
-    link->batch_bytes = lower_of(greeting->max_batch_bytes, options->batch_bytes_max);
-    link->message_bytes = lower_of(greeting->max_message_bytes, options->message_bytes_max);
-    link->in_flight_max = lower_of(greeting->max_in_flight, options->in_flight_max);
-    peer->delivery.limits.in_flight_max = (uint32_t)link->in_flight_max;
+    link->batch_bytes = lower_of(batch_bytes, options->batch_bytes_max);
+    peer->delivery.limits.in_flight_max =
+        (uint32_t)lower_of(in_flight_max, options->in_flight_max);
     peer->post.parley = true;
     link->state = LINK_OPEN;
-    link->hello_due = true;
     link->opened_ns = now_ns(peer);
-    link->pinged_ns = 0;
     link->grace_until_ns = CLOCK_NEVER;
-    link->next_ns = link->opened_ns + options->heartbeat_interval_ms * NS_PER_MS;
     peer->bench->counts.ws_connects++;
     if (link->was_open)
         peer->bench->counts.ws_reconnects++;
@@ -407,6 +413,30 @@ static void greeted(struct peer *peer, const struct json_doc *doc,
     backoff_reset(&link->backoff);
     peer_alive(peer);
     peer_report_state(peer, "");
+}
+
+void link_carried(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max)
+{
+    lost(peer); /* what another carrier held */
+    open_with(peer, batch_bytes, in_flight_max);
+}
+
+void link_carrier_lost(struct peer *peer)
+{
+    lost(peer);
+    set_idle(peer, "the connection it opened was closed");
+}
+
+static void greeted(struct peer *peer, const struct json_doc *doc,
+                    const struct greeting *greeting)
+{
+    struct link *link = &peer->link;
+
+    open_with(peer, greeting->max_batch_bytes, greeting->max_in_flight);
+    memcpy(link->entity, greeting->entity_id, sizeof(link->entity));
+    link->hello_due = true;
+    link->pinged_ns = 0;
+    link->next_ns = link->opened_ns + peer->runtime->options.heartbeat_interval_ms * NS_PER_MS;
     if (greeting->last_seq_known && strcmp(greeting->peer_session_id, peer->session_id) == 0)
         peer_acknowledged(peer, doc, greeting->last_seq, greeting->rejected);
     ws_want_write(&link->ws);
@@ -438,7 +468,22 @@ static void on_ack(struct peer *peer, const struct json_doc *doc)
         peer_acknowledged(peer, doc, ack.ack_seq, ack.rejected);
 }
 
-static void on_frame(struct peer *peer, const struct json_doc *doc)
+/* The other side sends over the WebSocket that we opened. */
+static void on_batch(struct peer *peer, const struct json_doc *doc, const char *text,
+                     size_t len)
+{
+    struct link *link = &peer->link;
+
+    if (link->inbound == NULL)
+        link->inbound = connection_on_link(peer->bench, &link->ws, link->entity);
+    if (link->inbound == NULL)
+        give_up(peer, 1013, "out of memory");
+    else
+        connection_batch(link->inbound, doc, text, len);
+}
+
+static void on_frame(struct peer *peer, const struct json_doc *doc, const char *data,
+                     size_t len)
 {
     char text[PARLEY_DETAIL_MAX];
 
@@ -449,6 +494,10 @@ static void on_frame(struct peer *peer, const struct json_doc *doc)
     case FRAME_ACK:
         on_ack(peer, doc);
         break;
+    case FRAME_BATCH:
+        if (peer->link.state == LINK_OPEN && peer->link.carrier == NULL)
+            on_batch(peer, doc, data, len);
+        break;
     case FRAME_ERROR:
         error_read(doc, doc->items, text, sizeof(text));
         log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
@@ -458,22 +507,33 @@ static void on_frame(struct peer *peer, const struct json_doc *doc)
     }
 }
 
-void link_received(struct ws *ws, char *data, size_t len, bool binary)
+void link_read(struct peer *peer, const char *text, size_t len)
 {
-    struct peer *peer = peer_of(ws);
     struct json_doc *doc = &peer->bench->doc;
     const struct json_limits limits = {
-        .depth_max = peer->runtime->options.json_depth_max,
-        .bytes_max = peer->runtime->options.message_bytes_max + FRAME_OVERHEAD,
+        .depth_max = peer->runtime->options.json_depth_max + 3,
+        .bytes_max = (uint32_t)len + 1, /* the transport has its own limit */
     };
     struct json_error error;
 
+    if (json_scan(doc, text, len, &limits, ACK_RECORD_DEPTH, &error) == PARLEY_OK) {
+        on_frame(peer, doc, text, len);
+        return;
+    }
+    peer->bench->counts.protocol_errors++;
+    give_up(peer, 1007, "malformed JSON");
+}
+
+void link_received(struct ws *ws, char *data, size_t len, bool binary)
+{
+    struct peer *peer = peer_of(ws);
+
     peer_alive(peer);
-    if (binary || json_scan(doc, data, len, &limits, ACK_RECORD_DEPTH, &error) != PARLEY_OK) {
+    if (binary) {
         peer->bench->counts.protocol_errors++;
-        give_up(peer, binary ? 1003 : 1007, binary ? "binary frame" : "malformed JSON");
+        give_up(peer, 1003, "binary frame");
     } else {
-        on_frame(peer, doc);
+        link_read(peer, data, len);
     }
     peer_settle(peer);
 }
@@ -501,7 +561,7 @@ static void write_hello(struct peer *peer, struct ws_batch *batch)
     peer->link.hello_due = false;
 }
 
-static size_t frame_room(const struct peer *peer, const struct message *message, size_t room)
+size_t link_frame_room(const struct peer *peer, const struct message *message, size_t room)
 {
     size_t alone = message->delivery.bytes + BATCH_BYTES_MIN;
     size_t most = peer->link.batch_bytes > alone ? peer->link.batch_bytes : alone;
@@ -510,11 +570,10 @@ static size_t frame_room(const struct peer *peer, const struct message *message,
 }
 
 /* @return whether a frame was written */
-static bool write_batch(struct peer *peer, struct ws_batch *batch, uint64_t wall_us)
+static bool write_frame(struct peer *peer, struct ws_batch *batch)
 {
     struct json_out out = {0};
-    struct envelope_fields fields;
-    uint64_t number, count = 0;
+    uint64_t number;
     struct message *message = peer_next(peer, ROUTE_WEBSOCKET, &number);
 
     if (message == NULL)
@@ -523,22 +582,11 @@ static bool write_batch(struct peer *peer, struct ws_batch *batch, uint64_t wall
         ws_frame_begin(batch, message->delivery.bytes + BATCH_BYTES_MIN / 2, &out.capacity);
     if (out.buffer == NULL)
         return false;
-    out.capacity = frame_room(peer, message, out.capacity);
-    batch_begin(&out, peer->session_id, delivery_base(&peer->delivery), number);
-    do {
-        peer_fields(peer, message, number, wall_us, &fields);
-        fields.sender_id = NULL; /* the connection's identity */
-        if (!batch_add(&out, &fields, count == 0))
-            break;
-        delivery_take(&peer->delivery, &message->delivery);
-        count++;
-        message = peer_next(peer, ROUTE_WEBSOCKET, &number);
-    } while (message != NULL);
-    if (count == 0) {
+    out.capacity = link_frame_room(peer, message, out.capacity);
+    if (peer_write_batch(peer, ROUTE_WEBSOCKET, UINT32_MAX, &out, &number) == 0) {
         ws_frame_drop(batch);
         return false;
     }
-    batch_end(&out);
     ws_frame_end(batch, WS_TEXT, out.len);
     return true;
 }
@@ -546,14 +594,15 @@ static bool write_batch(struct peer *peer, struct ws_batch *batch, uint64_t wall
 void link_fill(struct ws *ws, struct ws_batch *batch)
 {
     struct peer *peer = peer_of(ws);
-    uint64_t wall_us = clock_wall_us();
 
     if (peer->link.state != LINK_OPEN)
         return;
     if (peer->link.hello_due)
         write_hello(peer, batch);
+    if (peer->link.inbound != NULL)
+        connection_write(peer->link.inbound, batch);
     if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
-        while (write_batch(peer, batch, wall_us))
+        while (write_frame(peer, batch))
             ;
     }
     peer->bench->counts.wire_bytes_out += batch->used;

@@ -32,19 +32,25 @@
 #define FRAME_OVERHEAD 4096
 
 enum control_kind {
-    CONTROL_JOIN,       /* to a peer: its first message */
-    CONTROL_CONNECT,    /* to a peer: parley_connect() */
-    CONTROL_DISCONNECT, /* to a peer: parley_disconnect() */
-    CONTROL_REMOVE,     /* to a peer: parley_peer_remove() */
-    CONTROL_VISIT,      /* to a bench: run a function there */
-    CONTROL_COUNT,      /* to a peer: parley_peer_stats_get() */
-    CONTROL_STATS,      /* to a bench: its GET /stats is gathered */
-    CONTROL_CLOSE,      /* to a bench: parley_close() */
-    CONTROL_INBOUND,    /* to a session: struct inbound_request */
-    CONTROL_ANSWER,     /* to a bench or connection: the same request, answered */
-    CONTROL_FINISH,     /* to a session: parley_message_finish() */
-    CONTROL_ACK,        /* to a connection: an acknowledgement from its session's owner */
-    CONTROL_REPLACED,   /* to a connection: another one has taken its session over */
+    CONTROL_JOIN,          /* to a peer: its first message */
+    CONTROL_CONNECT,       /* to a peer: parley_connect() */
+    CONTROL_DISCONNECT,    /* to a peer: parley_disconnect() */
+    CONTROL_REMOVE,        /* to a peer: parley_peer_remove() */
+    CONTROL_VISIT,         /* to a bench: run a function there */
+    CONTROL_COUNT,         /* to a peer: parley_peer_stats_get() */
+    CONTROL_STATS,         /* to a bench: its GET /stats is gathered */
+    CONTROL_CLOSE,         /* to a bench: parley_close() begins */
+    CONTROL_RETIRE,        /* to a bench: every bench has closed, nobody posts any more */
+    CONTROL_INBOUND,       /* to a session: struct inbound_request */
+    CONTROL_ANSWER,        /* to a bench or connection: the same request, answered */
+    CONTROL_FINISH,        /* to a session: parley_message_finish() */
+    CONTROL_ACK,           /* to a connection: an acknowledgement from its session's owner */
+    CONTROL_CARRIER_UP,    /* carrier.h, to a peer */
+    CONTROL_CARRIER_DOWN,  /* … */
+    CONTROL_CARRIER_ACK,   /* … */
+    CONTROL_CARRIER_FRAME, /* … to a bench, for a connection */
+    CONTROL_CARRIER_GONE,  /* … */
+    CONTROL_REPLACED,      /* to a connection: another one has taken its session over */
 };
 
 /** Head of the messages on control lanes but http_call and resolver_query. */
@@ -84,6 +90,7 @@ struct bench {
     struct timer sweep;             /* of idle sessions */
     struct control close;           /* CONTROL_CLOSE, once */
     uint32_t starved_seen;          /* refusals this worker's peers have been told of */
+    uint32_t requests;              /* at sessions, made here and not freed yet */
     uint32_t rounds;                /* of statistics, asked for by GET */
     bool closing, closed;
 };
@@ -112,7 +119,8 @@ struct parley {
     _Atomic(bool) draining;        /* parley_send() refuses */
     pthread_mutex_t settled_mutex; /* guards nothing but the wait below */
     pthread_cond_t settled;        /* a peer has become empty, detached, or a bench closed */
-    uint32_t benches_closed;       /* under settled_mutex */
+    uint32_t benches_closed, benches_retired; /* under settled_mutex */
+    _Atomic(uint32_t) visits;                 /* under way */
 };
 
 struct bench *bench_of(const struct worker *worker);

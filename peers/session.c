@@ -589,6 +589,7 @@ struct inbound_request *inbound_new(struct bench *origin, enum inbound_kind kind
     request->kind = kind;
     request->origin = origin;
     request->session = session;
+    origin->requests++;
     return request;
 }
 
@@ -597,6 +598,7 @@ void inbound_free(struct inbound_request *request)
     struct parley *runtime = request->origin->runtime;
 
     session_table_release(&runtime->sessions, request->session);
+    request->origin->requests--;
     alloc_free(&runtime->alloc, request->text);
     alloc_free(&runtime->alloc, request);
 }

@@ -15,14 +15,22 @@ void visit_start(struct visit *visit, struct parley *runtime, visit_fn step, vis
     visit->next = 0;
     visit->step = step;
     visit->done = done;
+    atomic_fetch_add_explicit(&runtime->visits, 1, memory_order_relaxed); /* a gauge */
     go_to_next(visit);
 }
 
 void visit_continue(struct visit *visit, struct bench *bench)
 {
+    struct parley *runtime = visit->runtime;
+
     visit->step(visit, bench);
-    if (visit->next < worker_pool_size(visit->runtime->workers))
+    if (visit->next < worker_pool_size(runtime->workers)) {
         go_to_next(visit);
-    else
-        visit->done(visit, bench);
+        return;
+    }
+    visit->done(visit, bench);
+    /* release: what done() posted comes before; pairs with the acquire in parley_close(). */
+    if (atomic_fetch_sub_explicit(&runtime->visits, 1, memory_order_release) == 1 &&
+        atomic_load_explicit(&runtime->draining, memory_order_relaxed))
+        service_settled(runtime);
 }

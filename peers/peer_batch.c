@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The next messages as one batch, the same for a frame, a carried frame and an HTTP body.
+ */
+#include "peers/envelope.h"
+#include "peers/peer.h"
+#include "runtime/clock.h"
+
+void peer_fields(struct peer *peer, struct message *message, uint64_t number,
+                 uint64_t timestamp_us, struct envelope_fields *ret_fields)
+{
+    *ret_fields = (struct envelope_fields){
+        .sender_id = peer->runtime->node_id,
+        .recipient_id = peer->id,
+        .session_id = peer->session_id,
+        .msg_type = message->text,
+        .msg_type_len = message->type_len,
+        .payload = message->delivery.given_up ? NULL : message->text + message->type_len,
+        .payload_len = message->payload_len,
+        .timestamp_us = timestamp_us,
+        .number = number,
+        .version = "1.0",
+        .redelivered = message->delivery.attempts > 0,
+    };
+}
+
+struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_number)
+{
+    struct delivery_message *message = delivery_peek(&peer->delivery);
+
+    if (message == NULL || peer_choose(peer, message).route != route)
+        return NULL;
+    *ret_number = message->number != 0 ? message->number : peer->delivery.next_number;
+    return message_of(message);
+}
+
+size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_max,
+                        struct json_out *out, uint64_t *ret_last)
+{
+    uint64_t wall_us = clock_wall_us(), number;
+    struct message *message = peer_next(peer, route, &number);
+    struct envelope_fields fields;
+    size_t count = 0;
+
+    if (message == NULL)
+        return 0;
+    batch_begin(out, peer->session_id, delivery_base(&peer->delivery), number);
+    while (message != NULL && count < messages_max) {
+        peer_fields(peer, message, number, wall_us, &fields);
+        /* A connection has an identity; over HTTP the first message says it for all. */
+        if (route != ROUTE_HTTP || count > 0)
+            fields.sender_id = NULL;
+        if (!batch_add(out, &fields, count == 0))
+            break;
+        delivery_take(&peer->delivery, &message->delivery);
+        *ret_last = number;
+        count++;
+        message = peer_next(peer, route, &number);
+    }
+    batch_end(out);
+    return count;
+}
