@@ -25,6 +25,15 @@ static struct peer *peer_of(struct actor *actor)
 
 /* ---- Results ---- */
 
+/* The core knows refusals' codes; an acknowledgement over HTTP comes with 200. */
+static uint32_t http_code_of(const struct delivery_message *delivery)
+{
+    if (delivery->http_code != 0 || delivery->transport != PARLEY_TRANSPORT_HTTP)
+        return delivery->http_code;
+    return delivery->outcome == PARLEY_DELIVERED || delivery->outcome == PARLEY_REJECTED ? 200
+                                                                                         : 0;
+}
+
 static void report(struct peer *peer, const struct message *message, uint64_t now_ns)
 {
     const struct delivery_message *delivery = &message->delivery;
@@ -35,7 +44,7 @@ static void report(struct peer *peer, const struct message *message, uint64_t no
         .outcome = (parley_outcome)delivery->outcome,
         .transport = (parley_transport)delivery->transport,
         .attempts = delivery->attempts,
-        .http_code = delivery->http_code,
+        .http_code = http_code_of(delivery),
         .latency_ns = now_ns > message->posted_ns ? now_ns - message->posted_ns : 0,
         .detail = delivery->detail != NULL ? delivery->detail : "",
         .maybe_duplicate = !peer->post.parley && delivery->attempts > 1,

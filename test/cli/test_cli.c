@@ -108,7 +108,7 @@ static bool node_start(struct node *node, const char *const *arguments)
 
     find_tree();
     snprintf(program, sizeof(program), "%s/parley", tree.build);
-    for (size_t i = 0; arguments[i] != NULL && i < 13; i++)
+    for (size_t i = 0; i < 13 && arguments[i] != NULL; i++)
         argv[i + 2] = (char *)(uintptr_t)arguments[i];
     if (pipe2(pipes, O_CLOEXEC) != 0)
         return CHECK(false);

@@ -768,7 +768,7 @@ static void many_peers(void)
     for (unsigned i = 0; i < PEERS; i++) {
         snprintf(id, sizeof(id), "peer-%u", i);
         peers[i] = peer_to(pair.sender, pair.receiver, id,
-                           i % 3 == 0 ? PARLEY_HTTP_ONLY : PARLEY_WEBSOCKET_FIRST);
+                           i % 3 == 0 ? PARLEY_HTTP_ONLY : PARLEY_WEBSOCKET_ONLY);
     }
     for (unsigned n = 0; n < EACH; n++) {
         for (unsigned i = 0; i < PEERS; i++)
