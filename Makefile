@@ -1,6 +1,8 @@
 # parley: build, test, measure. `make help` lists what there is.
 
-CC       ?= gcc
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
 BUILD    ?= build
 OPT      ?= -O2
 SANITIZE ?=
