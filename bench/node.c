@@ -29,7 +29,7 @@ extern char **environ;
 /* Reads "port N\n" from the child. @return 0: it said nothing of the kind in time */
 static unsigned read_port(int output)
 {
-    char line[64];
+    char line[64] = "";
     size_t len = 0;
     struct pollfd ready = {.fd = output, .events = POLLIN};
     while (len < sizeof(line) - 1 && !memchr(line, '\n', len)) {

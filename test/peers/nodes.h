@@ -164,6 +164,45 @@ static inline parley_status post_numbered(parley *sender, parley_peer peer, unsi
     return status;
 }
 
+static inline void check_adds_up(parley *node)
+{
+    parley_stats stats = {.size = sizeof(stats)};
+
+    CHECK_STATUS(parley_stats_get(node, &stats), OK);
+    CHECK_U64(stats.accepted, stats.delivered + stats.sent + stats.rejected + stats.exhausted +
+                                  stats.expired + stats.cancelled + stats.pending);
+}
+
+/** Two nodes, one the other's peer. */
+
+struct pair {
+    parley *receiver, *sender;
+    parley_peer peer;
+    struct tally tally;
+    struct seen seen;
+};
+
+static inline void pair_open(struct pair *pair, parley_preference preference)
+{
+    parley_options options;
+
+    memset(pair, 0, sizeof(*pair));
+    pthread_mutex_init(&pair->tally.mutex, NULL);
+    pair->receiver = receiver_open(0, true);
+    node_options(&options, "sender");
+    options.http_backoff_ms = 20;
+    options.reconnect_min_ms = 50;
+    pair->sender = node_open(&options);
+    pair->peer = peer_to(pair->sender, pair->receiver, "receiver", preference);
+    parley_on_message(pair->receiver, NULL, seen_handler, &pair->seen);
+}
+
+static inline void pair_close(struct pair *pair)
+{
+    CHECK_STATUS(parley_close(pair->sender), OK);
+    CHECK_STATUS(parley_close(pair->receiver), OK);
+}
+
 #define TALLY_INIT                         \
     {                                      \
         .mutex = PTHREAD_MUTEX_INITIALIZER \
