@@ -126,9 +126,10 @@ typedef enum parley_transport {
 
 /** Which protocol a peer speaks. */
 typedef enum parley_dialect {
-    PARLEY_DIALECT_AUTO = 0,    /**< find out */
-    PARLEY_DIALECT_PARLEY = 1,  /**< parley/1, never anything older */
-    PARLEY_DIALECT_MANAGER = 2, /**< the older WebSocket server */
+    PARLEY_DIALECT_AUTO = 0,   /**< find out */
+    PARLEY_DIALECT_PARLEY = 1, /**< parley/1, never anything older */
+    PARLEY_DIALECT_MANAGER =
+        2, /**< the older WebSocket server; HTTP until its dialect is built */
     PARLEY_DIALECT_SERVICE = 3, /**< the older HTTP service */
 } parley_dialect;
 
@@ -174,7 +175,6 @@ typedef struct parley_peer_options {
     parley_preference preference;
     bool preference_set; /**< false: the runtime's preference */
     parley_dialect dialect;
-    bool preserve_order;           /**< default true: FIFO per posting thread */
     const char *ws_url;            /**< NULL: derived from the peer's URL */
     uint32_t mailbox_messages_max; /**< 0: the runtime's setting, as for the next ones */
     uint64_t mailbox_bytes_max;
@@ -228,7 +228,6 @@ typedef struct parley_options {
     uint32_t reconnect_attempts; /**< after these, one probe a minute or the next send */
     uint32_t heartbeat_interval_ms;
     uint32_t heartbeat_grace_ms;
-    uint32_t ack_timeout_ms; /**< old managers: silence after which a message counts as sent */
     uint32_t batch_bytes_max;
     uint32_t in_flight_max;
     bool parley_protocol; /**< false: neither offers nor uses parley/1 */
@@ -465,7 +464,7 @@ typedef void (*parley_result_fn)(const parley_result *result, void *user);
  * Posts one message to a peer's mailbox.
  *
  * The message is copied. Messages of one thread to one peer are handled by the peer in the
- * order of these calls (unless the peer's preserve_order is off).
+ * order of these calls.
  *
  * @param done   runs exactly once if and only if the message was accepted, on a worker,
  *               never inside this call; may be NULL

@@ -127,8 +127,6 @@ static const struct setting table[] = {
     {.path = "transport.websocket.heartbeat_grace_ms",
      NUMBER(heartbeat_grace_ms, 10, HOUR_MS, 10000),
      .text = "milliseconds the peer has to answer it"},
-    {.path = "transport.websocket.ack_timeout_ms", NUMBER(ack_timeout_ms, 1, HOUR_MS, 10000),
-     .text = "milliseconds without an acknowledgement from an old peer before a message counts as sent"},
     {.path = "transport.websocket.batch_bytes_max",
      NUMBER(batch_bytes_max, 4 * KIB, MIB, 64 * KIB),
      .text = "bytes of messages put into one frame or one HTTP body"},
@@ -191,9 +189,6 @@ static const struct setting table[] = {
      .text = "bytes without a result; 0: runtime.mailbox_bytes_max"},
     {.path = "peers[].ttl_ms", PEER_NUMBER(ttl_ms, 0, 7 * DAY_MS),
      .text = "milliseconds a message has to get its result; 0: transport.ttl_ms"},
-    {.path = "peers[].preserve_order",
-     BOOL_OF(parley_peer_entry, options.preserve_order, true),
-     .text = "false: a message that waits for a retry does not hold back later ones"},
 };
 /* clang-format on */
 

@@ -88,7 +88,6 @@ static void peers_keep_their_order_and_options(void)
                                         "  - id: b\n"
                                         "    url: http://127.0.0.1:9001\n"
                                         "    dialect: service\n"
-                                        "    preserve_order: false\n"
                                         "    mailbox_messages_max: 5\n"
                                         "    mailbox_bytes_max: 4096\n"
                                         "    ttl_ms: 7\n"
@@ -100,14 +99,12 @@ static void peers_keep_their_order_and_options(void)
     CHECK_TEXT(options->peers[0].id, "b");
     CHECK_TEXT(options->peers[0].url, "http://127.0.0.1:9001");
     CHECK_U64(options->peers[0].options.dialect, PARLEY_DIALECT_SERVICE);
-    CHECK(!options->peers[0].options.preserve_order);
     CHECK(!options->peers[0].options.preference_set);
     CHECK_U64(options->peers[0].options.mailbox_messages_max, 5);
     CHECK_U64(options->peers[0].options.mailbox_bytes_max, 4096);
     CHECK_U64(options->peers[0].options.ttl_ms, 7);
     CHECK_TEXT(options->peers[1].id, "a");
     CHECK(options->peers[1].url == NULL);
-    CHECK(options->peers[1].options.preserve_order);
     CHECK(options->peers[1].options.preference_set); /* named, though it is the default */
     CHECK_U64(options->peers[1].options.preference, PARLEY_WEBSOCKET_FIRST);
     parley_config_free(config);

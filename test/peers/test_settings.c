@@ -43,7 +43,6 @@ static void defaults_are_the_documented_ones(void)
     CHECK_U64(options.reconnect_attempts, 10);
     CHECK_U64(options.heartbeat_interval_ms, 30000);
     CHECK_U64(options.heartbeat_grace_ms, 10000);
-    CHECK_U64(options.ack_timeout_ms, 10000);
     CHECK_U64(options.batch_bytes_max, 65536);
     CHECK_U64(options.in_flight_max, 1024);
     CHECK_U64(options.http_attempts, 3);
@@ -68,7 +67,6 @@ static void peer_defaults_inherit_and_keep_order(void)
     memset(&options, 0xff, sizeof(options));
     parley_peer_options_init(&options);
     CHECK_U64(options.size, sizeof(options));
-    CHECK(options.preserve_order);
     CHECK(!options.preference_set);
     CHECK_U64(options.dialect, PARLEY_DIALECT_AUTO);
     CHECK(options.ws_url == NULL);
