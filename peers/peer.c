@@ -47,7 +47,7 @@ static void report(struct peer *peer, const struct message *message, uint64_t no
         .http_code = http_code_of(delivery),
         .latency_ns = now_ns > message->posted_ns ? now_ns - message->posted_ns : 0,
         .detail = delivery->detail != NULL ? delivery->detail : "",
-        .maybe_duplicate = !peer->post.parley && delivery->attempts > 1,
+        .maybe_duplicate = peer->post.doubtful && delivery->attempts > 1,
     };
 
     if (message->done != NULL)

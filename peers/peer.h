@@ -87,6 +87,7 @@ struct post {
     bool busy;
     bool batch;           /* the request is a batch */
     bool parley;          /* the peer has said so, or is configured so */
+    bool doubtful;        /* an attempt may have reached a peer that cannot tell repeats */
     bool single;          /* a batch was refused whole: one message a request */
     uint64_t first, last; /* numbers it carries */
     uint32_t batch_bytes;

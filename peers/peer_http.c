@@ -122,6 +122,8 @@ void post_start(struct peer *peer)
     out.capacity = body_room(peer, message);
     post->batch = post->parley && peer->runtime->options.parley_protocol;
     post->first = number;
+    if (post->parley || message->delivery.tries == 0)
+        post->doubtful = false;
     if (post->batch)
         peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, &out, &post->last);
     else
@@ -241,6 +243,8 @@ static void after_failure(struct peer *peer, bool answered, const char *detail)
     peer->bench->counts.http_failures++;
     peer_failed(peer);
     post->failures++;
+    if (!post->parley && !post->call.unsent)
+        post->doubtful = true;
     delivery_lost(&peer->delivery);
     if (answered && post->failures >= options->http_attempts)
         delivery_exhaust(&peer->delivery, options->http_attempts, post->call.code, detail);
