@@ -148,6 +148,57 @@ static void a_node_that_is_not_there_is_a_failure_without_figures(void)
     CHECK_TEXT(run.output, "");
 }
 
+/* A receiver that knows one peer only and so refuses what all others send.
+ * @return its process; *ret_input keeps it alive */
+static pid_t start_refusing_receiver(int *ret_input, unsigned *ret_port)
+{
+    char program[PATH_MAX];
+    int in[2], out[2];
+    if (!CHECK(find_program(program, sizeof(program))) || !CHECK(pipe(in) == 0) ||
+        !CHECK(pipe(out) == 0))
+        return -1;
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(in[0], STDIN_FILENO);
+        dup2(out[1], STDOUT_FILENO);
+        close(in[1]);
+        execl(program, program, "receive", "--peers", "1", (char *)NULL);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    FILE *output = fdopen(out[0], "r");
+    char line[64] = "";
+    CHECK(output && fgets(line, sizeof(line), output));
+    CHECK(strncmp(line, "port ", 5) == 0);
+    *ret_port = (unsigned)strtoul(line + 5, NULL, 10);
+    *ret_input = in[1];
+    if (output)
+        fclose(output);
+    return child;
+}
+
+static void refused_messages_fail_the_verdict_by_name(void)
+{
+    int input = -1;
+    unsigned port = 0;
+    pid_t receiver = start_refusing_receiver(&input, &port);
+    if (receiver < 0)
+        return;
+    char arguments[160];
+    snprintf(arguments, sizeof(arguments),
+             "fanout --url http://127.0.0.1:%u --peers 4 --messages 400 2>&1", port);
+    struct run run = run_bench(arguments);
+    CHECK_U64(run.code, 1);
+    CHECK_CONTAINS(run.output, "fanout: delivered: expected 400, seen 100");
+    CHECK_CONTAINS(run.output, "fanout: rejected: expected 0, seen 300");
+    cJSON_Delete(run.json);
+    close(input);
+    int status = -1;
+    CHECK(waitpid(receiver, &status, 0) == receiver);
+    CHECK_U64(status, 0);
+}
+
 static void wrong_use_exits_with_two_and_says_why(void)
 {
     static const struct {
@@ -198,6 +249,7 @@ static const struct check_test tests[] = {
      the_main_job_sends_exactly_half_over_http_in_its_second_phase},
     {"a node that is not there is a failure without figures",
      a_node_that_is_not_there_is_a_failure_without_figures},
+    {"refused messages fail the verdict by name", refused_messages_fail_the_verdict_by_name},
     {"wrong use exits with 2 and says why", wrong_use_exits_with_two_and_says_why},
     {"help lists every command and option", help_lists_every_command_and_option},
 };
