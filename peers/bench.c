@@ -216,6 +216,8 @@ parley_status bench_init(struct worker *worker, void *user)
     bench->scratch = alloc_bytes(&runtime->alloc, bench->scratch_bytes);
     json_init(&bench->doc, &runtime->alloc);
     worker_set_local(worker, LOCAL_PEERS, bench);
+    if (worker_index(worker) == 0)
+        runtime->workers = worker_get_pool(worker);
     if (bench->scratch != NULL)
         status = transport_worker_init(runtime->transport, worker);
     if (status != PARLEY_OK) { /* fini does not follow */

@@ -184,8 +184,12 @@ static parley_status start_transport(struct parley *runtime, char *error, size_t
                          &runtime->transport);
 }
 
+/* runtime->workers is set by the first bench, before any worker takes a turn: a worker may
+ * be asked for something before worker_pool_start() has returned here. */
 static parley_status start_workers(struct parley *runtime)
 {
+    struct worker_pool *started;
+    parley_status status;
     const parley_options *options = &runtime->options;
     struct worker_pool_options pool = {
         .workers = options->workers,
@@ -196,7 +200,10 @@ static parley_status start_workers(struct parley *runtime)
         .hooks = {.init = bench_init, .fini = bench_fini, .user = runtime},
     };
 
-    return worker_pool_start(&runtime->alloc, &runtime->log, &pool, &runtime->workers);
+    status = worker_pool_start(&runtime->alloc, &runtime->log, &pool, &started);
+    if (status != PARLEY_OK)
+        runtime->workers = NULL;
+    return status;
 }
 
 static parley_status start_http(struct parley *runtime)

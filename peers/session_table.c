@@ -28,11 +28,7 @@ void session_table_fini(struct session_table *table)
 
 static unsigned shard_of(const char *name, size_t len)
 {
-    uint32_t hash = 2166136261u; /* FNV-1a */
-
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ (uint8_t)name[i]) * 16777619u;
-    return hash % SESSION_SHARDS;
+    return (hash_bytes(name, len) >> 16) % SESSION_SHARDS; /* the low bits are uthash's */
 }
 
 static size_t make_name(char *name, const char *sender, const char *session_id)
