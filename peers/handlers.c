@@ -80,84 +80,19 @@ static struct handler_table *copy(struct handlers *handlers, const struct handle
     return table;
 }
 
-static void publish(struct handlers *handlers, struct handler_table *old,
-                    struct handler_table *table)
-{
-    table->replaced = old;
-    /* release: the new table's contents; pairs with the acquire load in handlers_get(). */
-    atomic_store_explicit(&handlers->table, table, memory_order_release);
-}
-
-static void set_entry(struct handler_table *table, const char *type, parley_message_fn run,
-                      void *user)
-{
-    size_t at = 0;
-
-    if (type == NULL) {
-        table->fallback = (struct handler){.run = run, .user = user};
-        return;
-    }
-    while (strcmp(table->entries[at].type, type) != 0)
-        at++; /* ends at the spare entry copy() made for this type */
-    if (run == NULL) {
-        if (at < table->len)
-            table->entries[at] = table->entries[--table->len];
-        return;
-    }
-    table->entries[at].run = run;
-    table->entries[at].user = user;
-    if (at == table->len)
-        table->len++;
-}
-
-parley_status handlers_set_message(struct handlers *handlers, const char *type,
-                                   parley_message_fn run, void *user)
-{
-    parley_status status = PARLEY_ENOMEM;
-    struct handler_table *old, *table;
-
-    pthread_mutex_lock(&handlers->mutex);
-    old =
-        atomic_load_explicit(&handlers->table, memory_order_relaxed); /* mutex: sole writer */
-    table = copy(handlers, old, type);
-    if (table != NULL) {
-        set_entry(table, type, run, user);
-        publish(handlers, old, table);
-        status = PARLEY_OK;
-    }
-    pthread_mutex_unlock(&handlers->mutex);
-    return status;
-}
-
-enum observer { OBSERVER_STATE, OBSERVER_WRITABLE, OBSERVER_STATS };
-
-struct observer_change {
-    enum observer which;
+struct change {
+    const char *type; /* of a handler; NULL: the default */
+    parley_message_fn message;
     parley_state_fn state;
     parley_writable_fn writable;
     parley_stats_fn stats;
     void *user;
 };
 
-static void set_observer(struct handler_table *table, const struct observer_change *change)
-{
-    switch (change->which) {
-    case OBSERVER_STATE:
-        table->on_state = change->state;
-        table->on_state_user = change->user;
-        break;
-    case OBSERVER_WRITABLE:
-        table->on_writable = change->writable;
-        table->on_writable_user = change->user;
-        break;
-    case OBSERVER_STATS:
-        table->on_stats = change->stats;
-        table->on_stats_user = change->user;
-        break;
-    }
-}
+typedef void (*apply_fn)(struct handler_table *table, const struct change *change);
 
-static parley_status observe(struct handlers *handlers, const struct observer_change *change)
+static parley_status change_table(struct handlers *handlers, apply_fn apply,
+                                  const struct change *change)
 {
     parley_status status = PARLEY_ENOMEM;
     struct handler_table *old, *table;
@@ -165,31 +100,83 @@ static parley_status observe(struct handlers *handlers, const struct observer_ch
     pthread_mutex_lock(&handlers->mutex);
     old =
         atomic_load_explicit(&handlers->table, memory_order_relaxed); /* mutex: sole writer */
-    table = copy(handlers, old, NULL);
+    table = copy(handlers, old, change->type);
     if (table != NULL) {
-        set_observer(table, change);
-        publish(handlers, old, table);
+        apply(table, change);
+        table->replaced = old;
+        /* release: the new table's contents; pairs with the acquire load in handlers_get(). */
+        atomic_store_explicit(&handlers->table, table, memory_order_release);
         status = PARLEY_OK;
     }
     pthread_mutex_unlock(&handlers->mutex);
     return status;
 }
 
+static void apply_message(struct handler_table *table, const struct change *change)
+{
+    size_t at = 0;
+
+    if (change->type == NULL) {
+        table->fallback = (struct handler){.run = change->message, .user = change->user};
+        return;
+    }
+    while (strcmp(table->entries[at].type, change->type) != 0)
+        at++; /* ends at the spare entry copy() made for this type */
+    if (change->message == NULL) {
+        if (at < table->len)
+            table->entries[at] = table->entries[--table->len];
+        return;
+    }
+    table->entries[at].run = change->message;
+    table->entries[at].user = change->user;
+    if (at == table->len)
+        table->len++;
+}
+
+static void apply_state(struct handler_table *table, const struct change *change)
+{
+    table->on_state = change->state;
+    table->on_state_user = change->user;
+}
+
+static void apply_writable(struct handler_table *table, const struct change *change)
+{
+    table->on_writable = change->writable;
+    table->on_writable_user = change->user;
+}
+
+static void apply_stats(struct handler_table *table, const struct change *change)
+{
+    table->on_stats = change->stats;
+    table->on_stats_user = change->user;
+}
+
+parley_status handlers_set_message(struct handlers *handlers, const char *type,
+                                   parley_message_fn run, void *user)
+{
+    const struct change change = {.type = type, .message = run, .user = user};
+
+    return change_table(handlers, apply_message, &change);
+}
+
 parley_status handlers_set_state(struct handlers *handlers, parley_state_fn fn, void *user)
 {
-    return observe(handlers, &(struct observer_change){
-                                 .which = OBSERVER_STATE, .state = fn, .user = user});
+    const struct change change = {.state = fn, .user = user};
+
+    return change_table(handlers, apply_state, &change);
 }
 
 parley_status handlers_set_writable(struct handlers *handlers, parley_writable_fn fn,
                                     void *user)
 {
-    return observe(handlers, &(struct observer_change){
-                                 .which = OBSERVER_WRITABLE, .writable = fn, .user = user});
+    const struct change change = {.writable = fn, .user = user};
+
+    return change_table(handlers, apply_writable, &change);
 }
 
 parley_status handlers_set_stats(struct handlers *handlers, parley_stats_fn fn, void *user)
 {
-    return observe(handlers, &(struct observer_change){
-                                 .which = OBSERVER_STATS, .stats = fn, .user = user});
+    const struct change change = {.stats = fn, .user = user};
+
+    return change_table(handlers, apply_stats, &change);
 }
