@@ -39,7 +39,7 @@ LIBS     := $(BUILD)/libparley.a $(BUILD)/libparley.so.0
 PROGRAMS := $(BUILD)/parley $(BUILD)/parley-bench $(RIVALS)
 
 .DEFAULT_GOAL := all
-.PHONY: help deps deps-bench run all test test-asan test-tsan fuzz bench lint format install clean nightly
+.PHONY: help deps deps-bench run all test test-asan test-tsan bench lint format install clean nightly
 .DELETE_ON_ERROR:
 
 help: ## list the targets

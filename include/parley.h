@@ -146,6 +146,41 @@ typedef enum parley_outcome {
 /** Returns "delivered", "sent", "rejected", "exhausted", "expired" or "cancelled". */
 PARLEY_API const char *parley_outcome_name(parley_outcome outcome);
 
+/* ---- Inbound messages -------------------------------------------------------------- */
+
+/** A handler's answer. The acknowledgement waits for it. */
+typedef enum parley_verdict {
+    PARLEY_ACCEPT = 0,
+    PARLEY_REJECT = 1,
+    PARLEY_LATER = 2, /**< parley_message_finish() will say */
+} parley_verdict;
+
+#define PARLEY_DETAIL_MAX 256
+
+/** One inbound message. Valid during the handler. */
+typedef struct parley_incoming {
+    size_t size;
+    const char *sender;  /**< NUL-terminated, as the sender calls itself */
+    const char *type;    /**< NUL-terminated */
+    const char *payload; /**< JSON text of one object, not NUL-terminated */
+    size_t payload_len;
+    const char *session_id; /**< NUL-terminated, "" when the sender has none */
+    uint64_t number;        /**< within the session, 0 when there is none */
+    double timestamp;       /**< the sender's clock, seconds since the epoch */
+    parley_transport transport;
+    bool redelivered; /**< the sender had sent it before and did not learn its outcome */
+    parley_token token;
+} parley_incoming;
+
+/**
+ * Handles one message.
+ *
+ * @param detail buffer of PARLEY_DETAIL_MAX bytes holding ""; with PARLEY_REJECT, the
+ *               reason to tell the sender
+ */
+typedef parley_verdict (*parley_message_fn)(const parley_incoming *message, char *detail,
+                                            void *user);
+
 /* ---- Options ----------------------------------------------------------------------- */
 
 typedef enum parley_log_level {
@@ -252,6 +287,10 @@ typedef struct parley_options {
     size_t peers_len;
 
     /* not in the file */
+    parley_message_fn
+        on_message; /**< handler of all types, as parley_on_message() with NULL sets
+                         it, but there before the first connection; may be NULL */
+    void *on_message_user;
     const parley_allocator *allocator; /**< NULL: malloc */
     parley_log_fn log;                 /**< NULL: silent */
     void *log_user;
@@ -497,47 +536,14 @@ PARLEY_API parley_status parley_broadcast(parley *runtime, const parley_message 
 
 /* ---- Receiving --------------------------------------------------------------------- */
 
-/** A handler's answer. The acknowledgement waits for it. */
-typedef enum parley_verdict {
-    PARLEY_ACCEPT = 0,
-    PARLEY_REJECT = 1,
-    PARLEY_LATER = 2, /**< parley_message_finish() will say */
-} parley_verdict;
-
-#define PARLEY_DETAIL_MAX 256
-
-/** One inbound message. Valid during the handler. */
-typedef struct parley_incoming {
-    size_t size;
-    const char *sender;  /**< NUL-terminated, as the sender calls itself */
-    const char *type;    /**< NUL-terminated */
-    const char *payload; /**< JSON text of one object, not NUL-terminated */
-    size_t payload_len;
-    const char *session_id; /**< NUL-terminated, "" when the sender has none */
-    uint64_t number;        /**< within the session, 0 when there is none */
-    double timestamp;       /**< the sender's clock, seconds since the epoch */
-    parley_transport transport;
-    bool redelivered; /**< the sender had sent it before and did not learn its outcome */
-    parley_token token;
-} parley_incoming;
-
-/**
- * Handles one message.
- *
- * @param detail buffer of PARLEY_DETAIL_MAX bytes holding ""; with PARLEY_REJECT, the
- *               reason to tell the sender
- */
-typedef parley_verdict (*parley_message_fn)(const parley_incoming *message, char *detail,
-                                            void *user);
-
 /**
  * Sets the handler of one type; NULL `type`: of all types without one of their own; NULL
  * `handler`: none. Without a handler a message is accepted and counted as unhandled.
  * Between parleys a handler runs once per message while this process lives.
  *
  * @return PARLEY_OK; PARLEY_EINVAL (type); PARLEY_ENOMEM; PARLEY_EFORK
- * A message being handled meanwhile may still meet the former handler; set handlers
- * before the peers start.
+ * A message being handled meanwhile may still meet the former handler. A node that
+ * listens may receive before this call: give it parley_options.on_message for that time.
  */
 PARLEY_API parley_status parley_on_message(parley *runtime, const char *type,
                                            parley_message_fn handler, void *user);

@@ -14,6 +14,7 @@
 #include "runtime/clock.h"
 
 #define CONTROL_FRAME_ROOM 2048
+#define ERRORS_UNREAD_MAX  32
 #define ASKED_BYTES_MAX    (16u << 20) /* at another worker's session: beyond, it must wait */
 
 static struct connection *connection_of(struct ws *ws)
@@ -136,6 +137,12 @@ static void say_error(struct connection *connection, const char *text)
     char buffer[CONTROL_FRAME_ROOM];
     struct json_out out = {.buffer = buffer, .capacity = sizeof(buffer)};
 
+    if (connection->first == NULL)
+        connection->errors = 0;
+    if (++connection->errors > ERRORS_UNREAD_MAX) {
+        ws_close(connection->ws, 1008, "too many errors unread");
+        return;
+    }
     error_write(&out, text);
     connection_say(connection, buffer, out.len);
 }
@@ -174,9 +181,8 @@ static parley_status attach(struct connection *connection)
 {
     struct bench *bench = connection->bench;
     struct parley *runtime = bench->runtime;
-    parley_status status =
-        session_table_acquire(&runtime->sessions, connection->entity, connection->session_id,
-                              bench->worker, &connection->session);
+    parley_status status = session_acquire(bench, connection->entity, connection->session_id,
+                                           &connection->session);
 
     if (status != PARLEY_OK)
         return status;
@@ -368,7 +374,9 @@ static bool bind_session(struct connection *connection, const struct batch *batc
 {
     if (connection->session != NULL)
         return strcmp(connection->session_id, batch->session_id) == 0;
-    if (connection->entity[0] == '\0')
+    if (connection->entity[0] == '\0' ||
+        (connection->session_id[0] != '\0' &&
+         strcmp(connection->session_id, batch->session_id) != 0))
         return false;
     memcpy(connection->session_id, batch->session_id, sizeof(connection->session_id));
     return attach(connection) == PARLEY_OK;
@@ -438,8 +446,7 @@ void connection_received(struct ws *ws, char *data, size_t len, bool binary)
 {
     struct connection *connection = connection_of(ws);
     struct bench *bench = connection->bench;
-    const parley_options *options = &bench->runtime->options;
-    const struct json_limits limits = {.depth_max = options->json_depth_max + 3,
+    const struct json_limits limits = {.depth_max = service_depth_max(bench->runtime),
                                        .bytes_max = (uint32_t)len + 1};
     struct json_error error;
 
@@ -452,6 +459,8 @@ void connection_received(struct ws *ws, char *data, size_t len, bool binary)
                PARLEY_OK) {
         bench->counts.protocol_errors++;
         say_error(connection, "Invalid JSON format");
+        if (connection->hello.parley) /* it waits for an acknowledgement, not for a text */
+            connection->close_code = 1007;
     } else {
         on_frame(connection, &bench->doc, data, len);
     }

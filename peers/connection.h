@@ -35,6 +35,7 @@ struct connection {
     uint64_t pinged_ns;        /* 0: no ping is unanswered */
     uint32_t asked;            /* requests at the session's owner, and a carried peer */
     size_t asked_bytes;        /* and their texts */
+    uint32_t errors;           /* said since everything was last written */
     uint16_t close_code;       /* once what is outgoing has gone; 0: none */
     bool greeted, ack_due, closed;
 };

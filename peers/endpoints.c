@@ -81,8 +81,7 @@ static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
         respond_detail(exchange, 400, "Missing required field: sender_id");
         return;
     }
-    if (session_table_acquire(&runtime->sessions, sender, session_id, bench->worker,
-                              &session) != PARLEY_OK) {
+    if (session_acquire(bench, sender, session_id, &session) != PARLEY_OK) {
         respond_detail(exchange, 503, "too many sessions");
         return;
     }
@@ -101,7 +100,7 @@ static bool scan_body(struct http_exchange *exchange)
 {
     struct bench *bench = bench_of(exchange->worker);
     const struct json_limits limits = {
-        .depth_max = bench->runtime->options.json_depth_max + 3,
+        .depth_max = service_depth_max(bench->runtime),
         .bytes_max = (uint32_t)exchange->body_len + 1,
     };
     struct json_error error;
@@ -140,8 +139,10 @@ static void post_messages(struct http_exchange *exchange)
         respond_detail(exchange, 400, error.text);
         return;
     }
-    if (batch.messages != NULL) {
-        const struct json_item *item = json_member(doc, batch.messages, "sender_id");
+    for (const struct json_item *message = batch.messages;
+         message != NULL && sender[0] == '\0'; message = json_next(doc, message)) {
+        const struct json_item *item =
+            message->type == JSON_OBJECT ? json_member(doc, message, "sender_id") : NULL;
 
         if (item != NULL && json_string(doc, item, sender, sizeof(sender)) < 0)
             sender[0] = '\0';
@@ -233,6 +234,15 @@ static void get_public_key(struct http_exchange *exchange)
     respond_out(exchange, &out);
 }
 
+/* Who we talk to is not for strangers; there are no tokens yet to tell them apart. */
+static bool refused_beyond_loopback(struct http_exchange *exchange)
+{
+    if (bench_of(exchange->worker)->runtime->loopback)
+        return false;
+    respond_detail(exchange, 403, "Forbidden");
+    return true;
+}
+
 /* A list that is longer than the scratch buffer holds is cut, and says how many there are. */
 static void get_peers(struct http_exchange *exchange)
 {
@@ -241,6 +251,8 @@ static void get_peers(struct http_exchange *exchange)
     char url[URL_PATH_MAX + URL_HOST_MAX + 64];
     uint64_t count = 0;
 
+    if (refused_beyond_loopback(exchange))
+        return;
     out.capacity -= 64; /* for the end */
     put_id(&out, "{\"entity_id\":", runtime->node_id);
     json_put_text(&out, ",\"peers\":[");
@@ -269,6 +281,8 @@ static void get_peers(struct http_exchange *exchange)
 
 static void get_stats(struct http_exchange *exchange)
 {
+    if (refused_beyond_loopback(exchange))
+        return;
     if (!stats_for_exchange(bench_of(exchange->worker), exchange))
         respond_detail(exchange, 503, "out of memory");
 }

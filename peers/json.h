@@ -48,7 +48,7 @@ struct json_limits {
     uint32_t bytes_max; /* at most JSON_BYTES_MAX counts */
 };
 
-#define JSON_DEPTH_MAX 128
+#define JSON_DEPTH_MAX 132
 #define JSON_BYTES_MAX 0x7fffffffu
 
 /** Workspace for scanning, kept by its owner from one text to the next. */

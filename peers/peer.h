@@ -69,12 +69,14 @@ struct link {
     uint64_t grace_until_ns; /* until then messages wait for the dial; CLOCK_NEVER: no more */
     uint64_t dialled_ns, opened_ns, pinged_ns; /* 0: no ping is unanswered */
     bool hello_due;
-    bool was_open;                /* ever */
-    bool redial;                  /* dial again once it is closed */
+    bool was_open; /* ever */
+    bool suspect;  /* the peer closed because of something we sent: one message at a time */
+    bool redial;   /* dial again once it is closed */
     struct resolver_query *query; /* the last answer, or one under way */
     bool query_busy;
     uint32_t address;           /* index in the query's answer of the one in use */
     uint64_t batch_bytes;       /* what the other side takes in one frame */
+    uint32_t in_flight_max;     /* and unacknowledged */
     struct connection *carrier; /* a peer without a URL: the connection it opened to us */
     struct carrier_note *carrier_gone;
     struct connection *inbound;       /* what the other side sends over our WebSocket */

@@ -120,6 +120,9 @@ static parley_status copy_options(struct parley *runtime, const parley_options *
         if (runtime->listen_host == NULL)
             return PARLEY_ENOMEM;
     }
+    runtime->loopback = runtime->listen_host == NULL ||
+                        strncmp(runtime->listen_host, "127.", 4) == 0 ||
+                        strcmp(runtime->listen_host, "::1") == 0;
     runtime->options.node_id = runtime->node_id;
     runtime->options.listen_host = runtime->listen_host;
     runtime->options.peers = NULL;
@@ -226,6 +229,9 @@ static parley_status start(struct parley *runtime, char *error, size_t error_len
 
     if (status == PARLEY_OK)
         status = handlers_init(&runtime->handlers, &runtime->alloc);
+    if (status == PARLEY_OK && options->on_message != NULL)
+        status = handlers_set_message(&runtime->handlers, NULL, options->on_message,
+                                      options->on_message_user);
     if (status == PARLEY_OK)
         status = registry_init(&runtime->registry, &runtime->alloc, options->peers_max);
     if (status == PARLEY_OK)

@@ -310,6 +310,27 @@ static void after_close(struct peer *peer, bool redial, const char *reason)
     }
 }
 
+/* Sent alone, it was the front message that the peer could not read. */
+static void blame_front(struct peer *peer, const struct ws_closed *why)
+{
+    struct link *link = &peer->link;
+    const struct delivery_message *front = peer->delivery.front;
+    char detail[PARLEY_DETAIL_MAX];
+
+    if ((why->code != 1002 && why->code != 1003 && why->code != 1007 && why->code != 1009) ||
+        link->state != LINK_OPEN || peer->delivery.route != PARLEY_TRANSPORT_WEBSOCKET ||
+        peer->delivery.outstanding == 0)
+        return;
+    if (!link->suspect) {
+        link->suspect = true;
+        return;
+    }
+    snprintf(detail, sizeof(detail), "the peer closed the connection over it: %u %s",
+             why->code, why->detail != NULL ? why->detail : "");
+    delivery_answer(&peer->delivery, front->number, PARLEY_REJECTED, 0, detail);
+    peer_flush(peer); /* while `detail` is there */
+}
+
 void link_closed(struct ws *ws, const struct ws_closed *why)
 {
     struct peer *peer = peer_of(ws);
@@ -320,6 +341,7 @@ void link_closed(struct ws *ws, const struct ws_closed *why)
     peer->link.inbound = NULL;
     peer->link.redial = false;
     peer->link.next_ns = CLOCK_NEVER;
+    blame_front(peer, why);
     lost(peer);
     after_close(peer, redial,
                 why->detail != NULL && why->detail[0] != '\0' ? why->detail : "closed");
@@ -381,12 +403,24 @@ static void reject(struct peer *peer, const struct json_doc *doc,
     }
 }
 
+static void clear_suspicion(struct peer *peer)
+{
+    if (!peer->link.suspect)
+        return;
+    peer->link.suspect = false;
+    peer->delivery.limits.in_flight_max = peer->link.in_flight_max;
+}
+
 void peer_acknowledged(struct peer *peer, const struct json_doc *doc, uint64_t ack_seq,
                        const struct json_item *rejected)
 {
+    uint64_t base = delivery_base(&peer->delivery);
+
     reject(peer, doc, rejected);
     if (!delivery_ack(&peer->delivery, ack_seq, NULL, 0))
         give_up(peer, 1002, "acknowledgement of numbers never sent");
+    else if (delivery_base(&peer->delivery) != base)
+        clear_suspicion(peer);
 }
 
 static uint64_t lower_of(uint64_t said, uint64_t own)
@@ -400,8 +434,8 @@ static void open_with(struct peer *peer, uint64_t batch_bytes, uint64_t in_fligh
     const parley_options *options = &peer->runtime->options;
 
     link->batch_bytes = lower_of(batch_bytes, options->batch_bytes_max);
-    peer->delivery.limits.in_flight_max =
-        (uint32_t)lower_of(in_flight_max, options->in_flight_max);
+    link->in_flight_max = (uint32_t)lower_of(in_flight_max, options->in_flight_max);
+    peer->delivery.limits.in_flight_max = link->suspect ? 1 : link->in_flight_max;
     peer->post.parley = true;
     link->state = LINK_OPEN;
     link->opened_ns = now_ns(peer);
@@ -511,7 +545,7 @@ void link_read(struct peer *peer, const char *text, size_t len)
 {
     struct json_doc *doc = &peer->bench->doc;
     const struct json_limits limits = {
-        .depth_max = peer->runtime->options.json_depth_max + 3,
+        .depth_max = service_depth_max(peer->runtime),
         .bytes_max = (uint32_t)len + 1, /* the transport has its own limit */
     };
     struct json_error error;

@@ -83,15 +83,15 @@ struct bench {
     char *scratch; /* a frame or body being written */
     size_t scratch_bytes;
     struct bench_counts counts;
-    parley_stats gone;              /* delivery counters of removed peers */
-    struct peer *peers;             /* pinned here */
-    struct connection *connections; /* accepted here */
-    struct session *sessions;       /* owned here */
-    struct timer sweep;             /* of idle sessions */
-    struct control close;           /* CONTROL_CLOSE, once */
-    uint32_t starved_seen;          /* refusals this worker's peers have been told of */
-    uint32_t requests;              /* at sessions, made here and not freed yet */
-    uint32_t rounds;                /* of statistics, asked for by GET */
+    parley_stats gone;                        /* delivery counters of removed peers */
+    struct peer *peers;                       /* pinned here */
+    struct connection *connections;           /* accepted here */
+    struct session *sessions, *sessions_last; /* owned here, the one used last in front */
+    struct timer sweep;                       /* of idle sessions */
+    struct control close;                     /* CONTROL_CLOSE, once */
+    uint32_t starved_seen; /* refusals this worker's peers have been told of */
+    uint32_t requests;     /* at sessions, made here and not freed yet */
+    uint32_t rounds;       /* of statistics, asked for by GET */
     bool closing, closed;
 };
 
@@ -101,6 +101,7 @@ struct parley {
     parley_options options; /* strings are ours */
     char *node_id;
     char *listen_host;
+    bool loopback; /* listens on a loopback address only, or not at all */
     char parley_header[64];
     const unsigned char *fork_guard; /* one page that a fork wipes: 1 here, 0 in the child */
 
@@ -122,6 +123,12 @@ struct parley {
     uint32_t benches_closed, benches_retired; /* under settled_mutex */
     _Atomic(uint32_t) visits;                 /* under way */
 };
+
+/** What a frame or body may nest: a payload's limit, inside a message, a list and a batch. */
+static inline uint32_t service_depth_max(const struct parley *runtime)
+{
+    return runtime->options.json_depth_max + 3;
+}
 
 struct bench *bench_of(const struct worker *worker);
 

@@ -12,6 +12,7 @@
 #include "runtime/clock.h"
 
 #define REJECTIONS_TOLD 32 /* in one acknowledgement; the next one tells the rest */
+#define EVICTION_LOOKS  64 /* sessions that may be in use, before giving up */
 #define CLOSE_GAP       4009
 #define CLOSE_TRY_LATER 1013
 #define CLOSE_PROTOCOL  1002
@@ -38,6 +39,44 @@ static void retired(struct actor *actor)
 
 static const struct actor_class session_class = {.control = on_control, .retired = retired};
 
+/* ---- The owner's list, the one used last in front ---- */
+
+static void join(struct session *session)
+{
+    struct bench *bench = session->bench;
+
+    session->prev = NULL;
+    session->next = bench->sessions;
+    if (session->next != NULL)
+        session->next->prev = session;
+    else
+        bench->sessions_last = session;
+    bench->sessions = session;
+}
+
+static void leave(struct session *session)
+{
+    struct bench *bench = session->bench;
+
+    if (session->prev != NULL)
+        session->prev->next = session->next;
+    else
+        bench->sessions = session->next;
+    if (session->next != NULL)
+        session->next->prev = session->prev;
+    else
+        bench->sessions_last = session->prev;
+}
+
+static void use(struct session *session)
+{
+    session->used_ns = worker_now_ns(session->bench->worker);
+    if (session->bench->sessions != session) {
+        leave(session);
+        join(session);
+    }
+}
+
 struct session *session_new(struct parley *runtime, struct worker *worker, const char *name,
                             size_t name_len)
 {
@@ -59,10 +98,7 @@ struct session *session_new(struct parley *runtime, struct worker *worker, const
     session->used_ns = worker_now_ns(worker);
     receive_init(&session->receive, &runtime->alloc, runtime->options.in_flight_max);
     actor_init(&session->actor, &session_class, worker);
-    session->next = session->bench->sessions;
-    if (session->next != NULL)
-        session->next->prev = session;
-    session->bench->sessions = session;
+    join(session);
     return session;
 }
 
@@ -73,12 +109,7 @@ void session_free(struct session *session)
     if (session == NULL)
         return;
     alloc = &session->runtime->alloc;
-    if (session->prev != NULL)
-        session->prev->next = session->next;
-    else
-        session->bench->sessions = session->next;
-    if (session->next != NULL)
-        session->next->prev = session->prev;
+    leave(session);
     receive_fini(&session->receive);
     alloc_free(alloc, session->name);
     alloc_free_aligned(alloc, session);
@@ -220,6 +251,8 @@ static enum receive_decision take(struct session *session, const struct json_doc
         refuse(session, number, error.text);
     } else if (envelope.is_void) {
         receive_finish(&session->receive, number, NULL);
+    } else if (envelope.payload_len > session->runtime->options.message_bytes_max) {
+        refuse(session, number, "message exceeds message_bytes_max");
     } else {
         run_handler(session, &envelope, number, transport);
     }
@@ -325,8 +358,7 @@ static bool answer_or_wait(struct inbound_request *request)
 
 static bool scan(struct session *session, struct inbound_request *request)
 {
-    const parley_options *options = &session->runtime->options;
-    const struct json_limits limits = {.depth_max = options->json_depth_max,
+    const struct json_limits limits = {.depth_max = service_depth_max(session->runtime),
                                        .bytes_max = (uint32_t)request->len + 1};
     struct json_error error;
 
@@ -340,7 +372,7 @@ unsigned session_run_frame(struct session *session, const struct json_doc *doc,
     struct batch batch;
     uint64_t last;
 
-    session->used_ns = worker_now_ns(session->bench->worker);
+    use(session);
     if (batch_read(doc, doc->items, &batch, ret_error) != PARLEY_OK) {
         session->bench->counts.protocol_errors++;
         return CLOSE_PROTOCOL;
@@ -449,6 +481,19 @@ static bool handle_message(struct session *session, struct inbound_request *requ
     return answer_or_wait(request);
 }
 
+/* Its origin has scanned it, so this is a lack of memory. */
+static void refuse_text(struct inbound_request *request)
+{
+    struct json_out out = scratch(request->session);
+
+    if (request->kind != INBOUND_FRAME) {
+        answer_detail(request, 503, "try again later");
+        return;
+    }
+    error_write(&out, "try again later");
+    set_answer(request, CLOSE_TRY_LATER, &out);
+}
+
 static void attach(struct session *session, struct inbound_request *request)
 {
     struct json_out out = scratch(session);
@@ -463,7 +508,7 @@ static void attach(struct session *session, struct inbound_request *request)
 bool session_handle(struct session *session, struct inbound_request *request,
                     const struct json_doc *doc)
 {
-    session->used_ns = worker_now_ns(session->bench->worker);
+    use(session);
     request->control.kind = CONTROL_ANSWER;
     if (request->kind == INBOUND_ATTACH) {
         attach(session, request);
@@ -475,7 +520,7 @@ bool session_handle(struct session *session, struct inbound_request *request,
         return true;
     }
     if (doc == NULL && !scan(session, request)) {
-        answer_detail(request, 400, "Invalid JSON");
+        refuse_text(request);
         return true;
     }
     if (doc == NULL)
@@ -574,6 +619,47 @@ bool session_sweep(struct session *session, uint64_t now_ns, bool closing)
     session->forgotten = true;
     actor_retire(&session->actor);
     return true;
+}
+
+static bool is_peer(struct parley *runtime, const char *id)
+{
+    bool known;
+
+    registry_lock(&runtime->registry);
+    known = registry_find(&runtime->registry, id) != NULL;
+    registry_unlock(&runtime->registry);
+    return known;
+}
+
+/* Makes room for a stranger: forgets the stranger's session that was used longest ago. */
+static bool evict(struct bench *bench)
+{
+    struct session *session = bench->sessions_last;
+
+    for (unsigned i = 0; i < EVICTION_LOOKS && session != NULL; i++, session = session->prev) {
+        if (session->connection != NULL || session->waiting != NULL || session->forgotten ||
+            is_peer(bench->runtime, session->sender) ||
+            !session_table_forget(&bench->runtime->sessions, session))
+            continue;
+        session->forgotten = true;
+        actor_retire(&session->actor);
+        return true;
+    }
+    return false;
+}
+
+parley_status session_acquire(struct bench *bench, const char *sender, const char *session_id,
+                              struct session **ret_session)
+{
+    struct session_table *table = &bench->runtime->sessions;
+    parley_status status =
+        session_table_acquire(table, sender, session_id, bench->worker, false, ret_session);
+
+    if (status != PARLEY_ELIMIT)
+        return status;
+    if (!evict(bench) && !is_peer(bench->runtime, sender))
+        return PARLEY_ELIMIT;
+    return session_table_acquire(table, sender, session_id, bench->worker, true, ret_session);
 }
 
 /* ---- Requests' memory ---- */

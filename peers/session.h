@@ -107,6 +107,15 @@ size_t session_write_ack(const struct session *session, size_t from, struct json
 void session_write_greeting(struct parley *runtime, const struct session *session,
                             struct json_out *out);
 
+/**
+ * Finds or makes a session for something that came in on this bench's worker. A stranger
+ * beyond `limits.guests_max` takes the place of the stranger used longest ago.
+ *
+ * @return PARLEY_OK; PARLEY_ELIMIT (all of them are in use); PARLEY_ENOMEM
+ */
+parley_status session_acquire(struct bench *bench, const char *sender, const char *session_id,
+                              struct session **ret_session);
+
 /** Answers waiting requests that have waited too long; forgets the session when it is idle.
  *  @return true: it was forgotten */
 bool session_sweep(struct session *session, uint64_t now_ns, bool closing);

@@ -41,7 +41,8 @@ static size_t make_name(char *name, const char *sender, const char *session_id)
 }
 
 static parley_status add(struct session_table *table, unsigned shard_index, const char *name,
-                         size_t name_len, struct worker *worker, struct session **ret_session)
+                         size_t name_len, struct worker *worker, bool beyond,
+                         struct session **ret_session)
 {
     const struct alloc *alloc = table->alloc;
     struct session_shard *shard = &table->shards[shard_index];
@@ -49,7 +50,8 @@ static parley_status add(struct session_table *table, unsigned shard_index, cons
 
     /* relaxed: a bound, nothing is published through it. */
     if (atomic_fetch_add_explicit(&table->count, 1, memory_order_relaxed) >=
-        table->sessions_max) {
+            table->sessions_max &&
+        !beyond) {
         atomic_fetch_sub_explicit(&table->count, 1, memory_order_relaxed);
         return PARLEY_ELIMIT;
     }
@@ -75,7 +77,7 @@ no_memory:
 }
 
 parley_status session_table_acquire(struct session_table *table, const char *sender,
-                                    const char *session_id, struct worker *worker,
+                                    const char *session_id, struct worker *worker, bool beyond,
                                     struct session **ret_session)
 {
     char name[NAME_MAX_BYTES];
@@ -88,7 +90,7 @@ parley_status session_table_acquire(struct session_table *table, const char *sen
     pthread_mutex_lock(&shard->mutex);
     HASH_FIND(by_name, shard->by_name, name, name_len, session);
     if (session == NULL)
-        status = add(table, index, name, name_len, worker, &session);
+        status = add(table, index, name, name_len, worker, beyond, &session);
     if (status == PARLEY_OK) {
         session->references++;
         *ret_session = session;

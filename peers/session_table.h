@@ -42,10 +42,11 @@ void session_table_fini(struct session_table *table);
 /**
  * Finds a session and takes a reference, making it on `worker` when it is unknown.
  *
+ * @param beyond make it even if sessions_max are known
  * @return PARLEY_OK; PARLEY_ELIMIT (sessions_max are known); PARLEY_ENOMEM
  */
 parley_status session_table_acquire(struct session_table *table, const char *sender,
-                                    const char *session_id, struct worker *worker,
+                                    const char *session_id, struct worker *worker, bool beyond,
                                     struct session **ret_session);
 
 /** Finds a session by its id and takes a reference; NULL: gone. */

@@ -128,7 +128,7 @@ static void collect(struct connection *connection, const char *data, size_t len,
 int ws_on_received(struct connection *connection, char *data, size_t len)
 {
     struct ws *ws = connection->ws;
-    size_t max = connection->owner->transport->options.message_bytes_max;
+    size_t max = connection->owner->transport->body_bytes_max; /* a batch, or one message */
     bool first, last;
 
     if (ws == NULL)
