@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * WebSockets, dialled and accepted, from their first callback to closed().
+ *
+ * Outwards the owner fills one buffer with whole frames, which goes to lws as raw bytes:
+ * lws keeps what the socket does not take and asks again only when all of it is gone.
+ * Inwards a message that arrived in one piece is handed up where it lies; others are put
+ * together in a buffer borrowed from the worker. Pongs and the closing handshake are lws's.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "transport/connection.h"
+
+#define PARTIAL_BYTES_MIN 4096
+#define SPARE_BYTES_MAX   (256 * 1024)
+#define RETRY_NS          (100 * NS_PER_MS)
+#define WRITES_MAX        2      /* in one WRITEABLE */
+#define PING_PAYLOAD      "ping" /* lws reports no pong without payload */
+#define AUTHORITY_MAX     100    /* lws cuts the Host line at 128 bytes */
+#define PATH_BYTES_MAX    2000   /* and the request line at 2048 */
+#define AUTHORIZATION     "Authorization: "
+
+static struct connection *connection_of(const struct ws *ws)
+{
+    return ws->internal[0];
+}
+
+void ws_prepare(struct ws *ws, struct transport_worker *owner, enum ws_role role)
+{
+    memset(ws, 0, sizeof(*ws));
+    ws->transport = owner->transport;
+    ws->worker = owner->worker;
+    ws->role = role;
+    ws->received_ns = worker_now_ns(owner->worker);
+}
+
+/* ---- Buffers for messages in fragments ---- */
+
+static void give_back(struct transport_worker *owner, char *data, size_t capacity)
+{
+    if (data == NULL)
+        return;
+    for (size_t i = 0; i < SPARES_MAX && capacity <= SPARE_BYTES_MAX; i++) {
+        if (owner->spares[i].data == NULL) {
+            owner->spares[i] = (struct spare){data, capacity};
+            return;
+        }
+    }
+    alloc_free(owner->transport->alloc, data);
+}
+
+static void drop_partial(struct ws *ws)
+{
+    give_back(transport_worker_of(ws->worker), ws->partial, ws->partial_capacity);
+    ws->partial = NULL;
+    ws->partial_len = 0;
+    ws->partial_capacity = 0;
+}
+
+static void borrow(struct transport_worker *owner, struct ws *ws)
+{
+    for (size_t i = 0; i < SPARES_MAX; i++) {
+        if (owner->spares[i].data != NULL) {
+            ws->partial = owner->spares[i].data;
+            ws->partial_capacity = owner->spares[i].capacity;
+            owner->spares[i] = (struct spare){NULL, 0};
+            return;
+        }
+    }
+}
+
+static bool reserve(struct transport_worker *owner, struct ws *ws, size_t len)
+{
+    size_t capacity;
+    char *grown;
+
+    if (ws->partial == NULL)
+        borrow(owner, ws);
+    if (len <= ws->partial_capacity)
+        return true;
+    capacity = ws->partial_capacity > 0 ? ws->partial_capacity : PARTIAL_BYTES_MIN;
+    while (capacity < len)
+        capacity *= 2;
+    grown = alloc_resize(owner->transport->alloc, ws->partial, capacity);
+    if (grown == NULL)
+        return false;
+    ws->partial = grown;
+    ws->partial_capacity = capacity;
+    return true;
+}
+
+/* ---- Receiving ---- */
+
+static void deliver_partial(struct connection *connection)
+{
+    struct transport_worker *owner = connection->owner;
+    struct ws *ws = connection->ws;
+    size_t len = ws->partial_len, capacity = ws->partial_capacity;
+    char *data = ws->partial;
+
+    /* The buffer leaves the ws first: received() may close it. */
+    ws->partial = NULL;
+    ws->partial_len = 0;
+    ws->partial_capacity = 0;
+    owner->transport->events.received(ws, data, len, ws->partial_binary);
+    give_back(owner, data, capacity);
+}
+
+static void collect(struct connection *connection, const char *data, size_t len, bool last)
+{
+    struct ws *ws = connection->ws;
+
+    if (!reserve(connection->owner, ws, ws->partial_len + len + 1)) {
+        drop_partial(ws);
+        ws_close(ws, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, "Out of memory");
+        return;
+    }
+    if (len > 0)
+        memcpy(ws->partial + ws->partial_len, data, len);
+    ws->partial_len += len;
+    if (last)
+        deliver_partial(connection);
+}
+
+int ws_on_received(struct connection *connection, char *data, size_t len)
+{
+    struct ws *ws = connection->ws;
+    size_t max = connection->owner->transport->options.message_bytes_max;
+    bool first, last;
+
+    if (ws == NULL)
+        return 0;
+    ws->received_ns = worker_now_ns(ws->worker);
+    if (ws->closing)
+        return 0;
+    first = lws_is_first_fragment(connection->wsi);
+    last = lws_is_final_fragment(connection->wsi);
+    if (first) {
+        ws->partial_len = 0;
+        ws->partial_binary = lws_frame_is_binary(connection->wsi);
+    }
+    if (ws->partial_len + len > max ||
+        lws_remaining_packet_payload(connection->wsi) > max - ws->partial_len - len) {
+        drop_partial(ws);
+        ws_close(ws, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, "Message too large");
+        return 0;
+    }
+    if (first && last)
+        connection->owner->transport->events.received(ws, data, len, ws->partial_binary);
+    else
+        collect(connection, data, len, last);
+    return 0;
+}
+
+int ws_on_pong(struct connection *connection)
+{
+    if (connection->ws != NULL)
+        connection->ws->received_ns = worker_now_ns(connection->ws->worker);
+    return 0;
+}
+
+int ws_on_peer_close(struct connection *connection, const uint8_t *payload, size_t len)
+{
+    if (len >= 2)
+        connection->peer_code = (uint16_t)(payload[0] << 8 | payload[1]);
+    return 0; /* lws answers and closes */
+}
+
+/* ---- Sending ---- */
+
+static void put_ping(struct ws_batch *batch)
+{
+    size_t room;
+    char *payload = ws_frame_begin(batch, strlen(PING_PAYLOAD), &room);
+
+    assert(payload != NULL); /* the buffer is empty */
+    memcpy(payload, PING_PAYLOAD, strlen(PING_PAYLOAD));
+    ws_frame_end(batch, WS_PING, strlen(PING_PAYLOAD));
+}
+
+static void fill(struct connection *connection, struct ws_batch *batch)
+{
+    struct transport_worker *owner = connection->owner;
+    struct ws *ws = connection->ws;
+    size_t frames;
+
+    *batch = (struct ws_batch){
+        .buffer = owner->send_buffer + LWS_PRE,
+        .capacity = owner->send_bytes,
+        .masks = ws->role == WS_CLIENT ? &owner->masks : NULL,
+    };
+    if (ws->want_ping) {
+        ws->want_ping = false;
+        put_ping(batch);
+    }
+    if (!ws->want_write)
+        return;
+    frames = batch->frames;
+    /* Cleared first, so that what fill() asks for itself counts. */
+    ws->want_write = false;
+    owner->transport->events.fill(ws, batch);
+    assert(batch->payload == 0);
+    if (batch->frames > frames)
+        ws->want_write = true;
+}
+
+/* The close frame goes out by lws's own hand, which then waits for the answer. */
+static int start_closing(struct ws *ws)
+{
+    lws_close_reason(ws->wsi, (enum lws_close_status)ws->close_code,
+                     (unsigned char *)ws->close_reason, strlen(ws->close_reason));
+    return -1;
+}
+
+int ws_on_writeable(struct connection *connection)
+{
+    struct ws *ws = connection->ws;
+    struct ws_batch batch;
+
+    if (ws == NULL || !ws->open)
+        return 0;
+    if (lws_partial_buffered(connection->wsi)) { /* not before the last write is out */
+        lws_callback_on_writable(connection->wsi);
+        return 0;
+    }
+    if (ws->closing)
+        return start_closing(ws);
+    for (int writes = 0; writes < WRITES_MAX && (ws->want_write || ws->want_ping); writes++) {
+        fill(connection, &batch);
+        if (batch.used == 0)
+            break;
+        if (lws_write(connection->wsi, batch.buffer, batch.used, LWS_WRITE_RAW) !=
+            (int)batch.used)
+            return -1;
+        ws->bytes_out += batch.used;
+        if (ws->closing || lws_partial_buffered(connection->wsi))
+            break;
+    }
+    if (ws->want_write || ws->want_ping || ws->closing)
+        lws_callback_on_writable(connection->wsi);
+    return 0;
+}
+
+void ws_want_write(struct ws *ws)
+{
+    if (ws->want_write)
+        return;
+    ws->want_write = true;
+    if (ws->open && !ws->closing)
+        lws_callback_on_writable(ws->wsi);
+}
+
+void ws_ping(struct ws *ws)
+{
+    ws->want_ping = true;
+    if (ws->open && !ws->closing)
+        lws_callback_on_writable(ws->wsi);
+}
+
+/* ---- Opening ---- */
+
+int ws_on_handshake(struct connection *connection, unsigned char **at, size_t room)
+{
+    const char *value = connection->authorization;
+
+    /* Never refuse here: a non-zero result makes lws free twice. */
+    if (value != NULL && strlen(AUTHORIZATION) + strlen(value) + 3 < room)
+        *at += sprintf((char *)*at, AUTHORIZATION "%s\r\n", value);
+    return 0;
+}
+
+int ws_on_established(struct connection *connection)
+{
+    struct ws *ws = connection->ws;
+
+    if (ws == NULL || (ws->closing && connection->kind == CONNECTION_DIALLED))
+        return -1;
+    if (connection->kind == CONNECTION_DIALLED)
+        worker_timer_stop(ws->worker, &connection->deadline);
+    alloc_free(ws->transport->alloc, connection->authorization);
+    connection->authorization = NULL;
+    ws->wsi = connection->wsi;
+    ws->open = true;
+    ws->received_ns = worker_now_ns(ws->worker);
+    ws->transport->events.opened(ws);
+    if (ws->want_write || ws->want_ping || ws->closing)
+        lws_callback_on_writable(connection->wsi);
+    return 0;
+}
+
+/* The dial took too long, or was abandoned. lws may set its own timeout over ours while
+ * the dial moves on, so this repeats until closed(). */
+static void on_deadline(struct timer *timer)
+{
+    struct connection *connection =
+        (struct connection *)((char *)timer - offsetof(struct connection, deadline));
+    struct worker *worker = connection->owner->worker;
+
+    if (connection->failure == NULL)
+        connection->failure = "timed out";
+    connection_kill(connection);
+    worker_timer_start(worker, timer, worker_now_ns(worker) + RETRY_NS);
+}
+
+static bool authority(const struct ws_target *target, char *buffer, size_t len)
+{
+    bool brackets = strchr(target->host, ':') != NULL;
+    const char *open = brackets ? "[" : "", *shut = brackets ? "]" : "";
+    int written;
+
+    if (target->port == (target->tls ? 443 : 80))
+        written = snprintf(buffer, len, "%s%s%s", open, target->host, shut);
+    else
+        written = snprintf(buffer, len, "%s%s%s:%u", open, target->host, shut, target->port);
+    return written > 0 && (size_t)written < len;
+}
+
+static struct lws *dial(struct connection *connection, const struct ws_target *target,
+                        const char *host)
+{
+    struct lws_client_connect_info info = {
+        .context = connection->owner->context,
+        .vhost = connection->owner->vhost_client,
+        .address = target->address,
+        .port = target->port,
+        .path = target->path,
+        .host = host,
+        .alpn = "http/1.1",
+        .local_protocol_name = "parley",
+        .ietf_version_or_minus_one = -1,
+        .ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT | (target->tls ? LCCSCF_USE_SSL : 0),
+        .opaque_user_data = connection,
+        .pwsi = &connection->wsi,
+    };
+    static const lws_retry_bo_t no_pings;
+
+    info.retry_and_idle_policy = &no_pings;
+    return lws_client_connect_via_info(&info);
+}
+
+/* lws may fail inside the call with or without a callback, and with or without having
+ * freed its handle; `creating` makes the callbacks silent, and this sorts out the rest. */
+static bool start_dial(struct connection *connection, const struct ws_target *target,
+                       const char *host)
+{
+    struct lws *wsi;
+
+    connection->creating = true;
+    wsi = dial(connection, target, host);
+    connection->creating = false;
+    if (wsi != NULL && !connection->destroyed && connection->ws != NULL) {
+        connection->wsi = wsi;
+        return true;
+    }
+    connection->ws = NULL;
+    if (wsi == NULL || connection->destroyed)
+        connection_free(connection);
+    return false;
+}
+
+static bool target_fits(const struct ws_target *target)
+{
+    return strlen(target->path) <= PATH_BYTES_MAX &&
+           (target->authorization == NULL ||
+            strlen(target->authorization) <= HEADER_BYTES_MAX);
+}
+
+parley_status ws_connect(struct transport *transport, struct worker *worker, struct ws *ws,
+                         const struct ws_target *target)
+{
+    struct transport_worker *owner = transport_worker_of(worker);
+    struct connection *connection;
+    char host[AUTHORITY_MAX];
+
+    assert(ws->wsi == NULL && owner->transport == transport);
+    ws_prepare(ws, owner, WS_CLIENT);
+    if (owner->finished || !target_fits(target) || !authority(target, host, sizeof(host)))
+        return PARLEY_EUNREACHABLE;
+    connection = connection_new(owner, CONNECTION_DIALLED);
+    if (connection == NULL)
+        return PARLEY_ENOMEM;
+    timer_init(&connection->deadline, on_deadline);
+    if (target->authorization != NULL) {
+        connection->authorization = alloc_string(transport->alloc, target->authorization);
+        if (connection->authorization == NULL) {
+            connection_free(connection);
+            return PARLEY_ENOMEM;
+        }
+    }
+    connection->ws = ws;
+    if (!start_dial(connection, target, host))
+        return PARLEY_EUNREACHABLE;
+    ws->wsi = connection->wsi;
+    ws->internal[0] = connection;
+    worker_timer_start(worker, &connection->deadline,
+                       worker_now_ns(worker) + target->timeout_ms * NS_PER_MS);
+    return PARLEY_OK;
+}
+
+/* ---- Closing ---- */
+
+void ws_close(struct ws *ws, uint16_t code, const char *reason)
+{
+    struct connection *connection;
+
+    if (ws->wsi == NULL || ws->closing)
+        return;
+    connection = connection_of(ws);
+    ws->closing = true;
+    ws->close_code = code;
+    snprintf(ws->close_reason, sizeof(ws->close_reason), "%s", reason != NULL ? reason : "");
+    if (ws->open) {
+        lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_SEND, CLOSE_SECONDS_MAX);
+        lws_callback_on_writable(ws->wsi);
+    } else if (connection->kind == CONNECTION_DIALLED) {
+        connection->failure = "abandoned";
+        connection_kill(connection);
+        worker_timer_start(ws->worker, &connection->deadline,
+                           worker_now_ns(ws->worker) + RETRY_NS);
+    }
+}
+
+void ws_report_closed(struct connection *connection, const char *detail)
+{
+    struct ws *ws = connection->ws;
+    struct ws_closed why;
+
+    if (ws == NULL)
+        return;
+    connection->ws = NULL;
+    if (connection->creating && connection->kind == CONNECTION_DIALLED)
+        return; /* ws_connect() says so itself */
+    why = (struct ws_closed){
+        .was_open = ws->open,
+        .code = connection->peer_code,
+        .http_status = ws->open || connection->kind == CONNECTION_ACCEPTED
+                           ? 0
+                           : lws_http_client_http_response(connection->wsi),
+        .detail = connection->failure != NULL ? connection->failure : detail,
+    };
+    if (connection->kind == CONNECTION_DIALLED)
+        worker_timer_stop(ws->worker, &connection->deadline);
+    drop_partial(ws);
+    ws->wsi = NULL;
+    ws->internal[0] = NULL;
+    ws->open = false;
+    connection->owner->transport->events.closed(ws, &why);
+}
