@@ -9,6 +9,7 @@
 #include "transport/transport.h"
 
 #include <assert.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -222,6 +223,35 @@ static parley_status copy_options(struct transport *transport,
     return PARLEY_OK;
 }
 
+/* Ours, because lws makes one per context, 700 KB of certificates each, and leaks it. */
+static parley_status create_tls(struct transport *transport)
+{
+    SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
+
+    if (tls == NULL)
+        return PARLEY_ENOMEM;
+    SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
+    if (SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) != 1 ||
+        SSL_CTX_set_default_verify_paths(tls) != 1) {
+        SSL_CTX_free(tls);
+        return PARLEY_ESYSTEM;
+    }
+    transport->tls_client = tls;
+    return PARLEY_OK;
+}
+
+static parley_status acquire_libraries(struct transport *transport)
+{
+    parley_status status = process_acquire();
+
+    if (status != PARLEY_OK)
+        return status;
+    status = create_tls(transport);
+    if (status != PARLEY_OK)
+        process_release();
+    return status;
+}
+
 parley_status transport_new(const struct alloc *alloc, const struct log *log,
                             const struct transport_options *options,
                             const struct transport_events *events, char *error,
@@ -241,7 +271,7 @@ parley_status transport_new(const struct alloc *alloc, const struct log *log,
     if (status == PARLEY_OK && options->listen_host != NULL)
         status = listener_probe(transport, error, error_len);
     if (status == PARLEY_OK)
-        status = process_acquire();
+        status = acquire_libraries(transport);
     if (status != PARLEY_OK) {
         free_strings(transport);
         alloc_free(alloc, transport);
@@ -256,6 +286,7 @@ void transport_free(struct transport *transport)
     if (transport == NULL)
         return;
     assert(atomic_load(&transport->accepted) == 0);
+    SSL_CTX_free(transport->tls_client);
     process_release();
     free_strings(transport);
     alloc_free(transport->alloc, transport);
@@ -318,6 +349,7 @@ static struct lws_vhost *create_vhost(struct transport_worker *owner, const char
         .keepalive_timeout = (int)owner->transport->options.keepalive_s,
         .connect_timeout_secs = UINT16_MAX, /* each dial has a deadline of its own */
         .retry_and_idle_policy = &no_pings,
+        .provided_client_ssl_ctx = owner->transport->tls_client,
         .http_proxy_address = "", /* or lws takes $http_proxy */
     };
 

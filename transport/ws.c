@@ -163,6 +163,7 @@ int ws_on_pong(struct connection *connection)
 
 int ws_on_peer_close(struct connection *connection, const uint8_t *payload, size_t len)
 {
+    connection->handshaking = true;
     if (len >= 2)
         connection->peer_code = (uint16_t)(payload[0] << 8 | payload[1]);
     return 0; /* lws answers and closes */
@@ -207,8 +208,11 @@ static void fill(struct connection *connection, struct ws_batch *batch)
 }
 
 /* The close frame goes out by lws's own hand, which then waits for the answer. */
-static int start_closing(struct ws *ws)
+static int start_closing(struct connection *connection)
 {
+    struct ws *ws = connection->ws;
+
+    connection->handshaking = true;
     lws_close_reason(ws->wsi, (enum lws_close_status)ws->close_code,
                      (unsigned char *)ws->close_reason, strlen(ws->close_reason));
     return -1;
@@ -219,14 +223,14 @@ int ws_on_writeable(struct connection *connection)
     struct ws *ws = connection->ws;
     struct ws_batch batch;
 
-    if (ws == NULL || !ws->open)
-        return 0;
+    if (ws == NULL || !ws->open || connection->handshaking)
+        return 0; /* lws still asks while it waits for the other close frame */
     if (lws_partial_buffered(connection->wsi)) { /* not before the last write is out */
         lws_callback_on_writable(connection->wsi);
         return 0;
     }
     if (ws->closing)
-        return start_closing(ws);
+        return start_closing(connection);
     for (int writes = 0; writes < WRITES_MAX && (ws->want_write || ws->want_ping); writes++) {
         fill(connection, &batch);
         if (batch.used == 0)
