@@ -65,6 +65,7 @@ struct transport_worker {
     bool finished;
     uint8_t *send_buffer; /* LWS_PRE bytes, then send_bytes */
     size_t send_bytes;
+    size_t batch_bytes; /* where a batch of several frames ends */
     struct ws_masks masks;
     struct spare spares[SPARES_MAX];
     char scratch[4][HEADER_BYTES_MAX + 1]; /* header values, for the time of a callback */

@@ -376,7 +376,9 @@ static parley_status prepare(struct transport_worker *owner)
     size_t batch = transport->options.batch_bytes_max;
     parley_status status;
 
-    owner->send_bytes = (message > batch ? message : batch) + (size_t)2 * WS_HEADER_MAX;
+    owner->send_bytes =
+        (message > batch ? message : batch) + (size_t)2 * WS_HEADER_MAX; /* a ping before it */
+    owner->batch_bytes = batch + WS_HEADER_MAX;
     owner->send_buffer = alloc_bytes(transport->alloc, LWS_PRE + owner->send_bytes);
     if (owner->send_buffer == NULL)
         return PARLEY_ENOMEM;

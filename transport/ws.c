@@ -185,25 +185,25 @@ static void fill(struct connection *connection, struct ws_batch *batch)
 {
     struct transport_worker *owner = connection->owner;
     struct ws *ws = connection->ws;
-    size_t frames;
 
     *batch = (struct ws_batch){
         .buffer = owner->send_buffer + LWS_PRE,
         .capacity = owner->send_bytes,
+        .limit = owner->batch_bytes,
         .masks = ws->role == WS_CLIENT ? &owner->masks : NULL,
     };
     if (ws->want_ping) {
         ws->want_ping = false;
         put_ping(batch);
+        batch->frames = 0; /* count what fill() appends: the buffer has room for the ping */
     }
     if (!ws->want_write)
         return;
-    frames = batch->frames;
     /* Cleared first, so that what fill() asks for itself counts. */
     ws->want_write = false;
     owner->transport->events.fill(ws, batch);
     assert(batch->payload == 0);
-    if (batch->frames > frames)
+    if (batch->frames > 0)
         ws->want_write = true;
 }
 

@@ -230,6 +230,25 @@ static void begin_refuses_what_does_not_fit(void)
     CHECK_U64(room, 100 - WS_HEADER_MAX);
 }
 
+static void a_limit_holds_but_for_a_large_frame_alone(void)
+{
+    struct ws_batch batch = batch_of(1000, NULL);
+    size_t room;
+
+    batch.limit = 100;
+    CHECK(ws_frame_begin(&batch, 1, &room) != NULL);
+    CHECK_U64(room, 100 - WS_HEADER_MAX); /* what fits within the limit is kept there */
+    ws_frame_end(&batch, WS_TEXT, 40);
+    CHECK(ws_frame_begin(&batch, 60, &room) == NULL);
+    CHECK(ws_frame_begin(&batch, 500, &room) == NULL);
+    batch = batch_of(1000, NULL);
+    batch.limit = 100;
+    CHECK(ws_frame_begin(&batch, 500, &room) != NULL);
+    CHECK_U64(room, 1000 - WS_HEADER_MAX);
+    ws_frame_end(&batch, WS_TEXT, 500);
+    CHECK(ws_frame_begin(&batch, 1, &room) == NULL);
+}
+
 static void a_dropped_frame_leaves_nothing(void)
 {
     static const uint8_t expected[] = {0x81, 0x01, 'b'};
@@ -299,6 +318,7 @@ static const struct check_test tests[] = {
     {"a batch holds many frames of all kinds", a_batch_holds_many_frames_of_all_kinds},
     {"room is never exceeded", room_is_never_exceeded},
     {"begin refuses what does not fit", begin_refuses_what_does_not_fit},
+    {"a limit holds but for a large frame alone", a_limit_holds_but_for_a_large_frame_alone},
     {"a dropped frame leaves nothing", a_dropped_frame_leaves_nothing},
     {"masks are fresh and never zero", masks_are_fresh_and_never_zero},
     {"zero masks in the pool are skipped", zero_masks_in_the_pool_are_skipped},
