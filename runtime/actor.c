@@ -57,26 +57,16 @@ void actor_retire(struct actor *actor)
         worker_schedule(actor->worker, &actor->control.runnable);
 }
 
-static bool run_control(struct actor *actor)
+/* Hands messages over until there are none, or the turn's share is used up. */
+static bool hand_over(struct actor *actor, struct mailbox *queue,
+                      void (*handle)(struct actor *actor, struct mailbox_node *node),
+                      uint32_t messages_max, uint64_t until_ns)
 {
     struct mailbox_node *node;
     uint32_t count = 0;
 
-    while (count < ACTOR_CONTROL_MAX &&
-           mailbox_pop(&actor->control.queue, &node) == MAILBOX_NODE) {
-        actor->class->control(actor, node);
-        count++;
-    }
-    return count > 0;
-}
-
-static bool run_data(struct actor *actor, uint32_t messages_max, uint64_t until_ns)
-{
-    struct mailbox_node *node;
-    uint32_t count = 0;
-
-    while (count < messages_max && mailbox_pop(&actor->data.queue, &node) == MAILBOX_NODE) {
-        actor->class->receive(actor, node);
+    while (count < messages_max && mailbox_pop(queue, &node) == MAILBOX_NODE) {
+        handle(actor, node);
         count++;
         if (count % CLOCK_INTERVAL == 0 && clock_now_ns() >= until_ns)
             break;
@@ -104,10 +94,12 @@ void actor_run_lane(struct mailbox_node *runnable, uint32_t messages_max, uint64
     struct lane *lane =
         (struct lane *)(void *)((char *)runnable - offsetof(struct lane, runnable));
     struct actor *actor = lane->actor;
-    bool ran = run_control(actor);
+    bool ran = hand_over(actor, &actor->control.queue, actor->class->control,
+                         ACTOR_CONTROL_MAX, until_ns);
 
     if (lane == &actor->data)
-        ran |= run_data(actor, messages_max, until_ns);
+        ran |= hand_over(actor, &actor->data.queue, actor->class->receive, messages_max,
+                         until_ns);
     if (ran && actor->class->settle != NULL)
         actor->class->settle(actor);
     lane_rest(lane);

@@ -141,9 +141,9 @@ static bool turn(struct worker *worker)
     worker->now_ns = clock_now_ns();
     timer_wheel_advance(&worker->wheel, worker->now_ns);
     more = run_inbox(worker);
-    node_return_flush(&worker->node_return);
     if (hooks->before_wait != NULL)
         hooks->before_wait(worker, hooks->user);
+    node_return_flush(&worker->node_return); /* nothing may wait in it while we sleep */
     /* acquire: pairs with the release in ask_to_stop(); what was posted before is in the
      * inbox. Should the flag come after this look, the wake-up after it ends the sleep. */
     if (!more && atomic_load_explicit(&worker->stop, memory_order_acquire) &&
