@@ -13,7 +13,6 @@
 #include <ev.h>
 #include <libwebsockets.h>
 #include <netinet/in.h>
-#include <openssl/ssl.h>
 #include <stdatomic.h>
 
 #include "runtime/clock.h"
@@ -32,8 +31,8 @@ struct transport {
     struct transport_events events;
     struct sockaddr_storage address; /* to listen on */
     socklen_t address_len;
-    size_t body_bytes_max; /* of an HTTP request */
-    SSL_CTX *client_tls;   /* for wss */
+    struct ssl_ctx_st *tls_client; /* shared by the workers: OpenSSL locks it */
+    size_t body_bytes_max;         /* of an HTTP request */
     /* any worker's */
     _Atomic(uint32_t) accepted; /* open accepted connections */
     _Atomic(uint32_t) port;     /* written by the worker that is initialised first */
@@ -66,6 +65,7 @@ struct transport_worker {
     bool finished;
     uint8_t *send_buffer; /* LWS_PRE bytes, then send_bytes */
     size_t send_bytes;
+    size_t batch_bytes; /* where a batch of several frames ends */
     struct ws_masks masks;
     struct spare spares[SPARES_MAX];
     char scratch[4][HEADER_BYTES_MAX + 1]; /* header values, for the time of a callback */
@@ -81,11 +81,12 @@ struct connection {
     struct ws *ws; /* NULL: none (any more) */
     bool creating; /* inside the call that makes the wsi */
     bool destroyed;
+    bool handshaking;   /* the closing handshake has begun: lws's business */
+    uint16_t peer_code; /* of the close frame that came */
     /* dialled */
     struct timer deadline; /* of the dial; goes on pushing until lws gives up */
     const char *failure;   /* why we ended the dial ourselves */
     char *authorization;
-    uint16_t peer_code; /* of the close frame that came */
     /* accepted */
     struct request *request; /* being received, or not answered yet */
     struct answer *answer;   /* to be written with the next WRITEABLE */

@@ -118,6 +118,17 @@ static bool parse_length(struct lws *wsi, size_t *ret_length)
     return true;
 }
 
+/* lws undoes %00 as well: what is behind it would be there and not be seen. */
+static bool path_is_whole(struct lws *wsi)
+{
+    char path[HEADER_BYTES_MAX + 1];
+    size_t i = method_index(wsi);
+
+    return i < LWS_ARRAY_SIZE(methods) &&
+           strlen(http_path(wsi, path, sizeof(path))) ==
+               (size_t)lws_hdr_total_length(wsi, methods[i].token);
+}
+
 struct refusal http_rules_request(struct lws *wsi, size_t body_bytes_max,
                                   size_t *ret_content_length, bool *ret_has_length)
 {
@@ -126,6 +137,8 @@ struct refusal http_rules_request(struct lws *wsi, size_t body_bytes_max,
 
     if (lws_hdr_total_length(wsi, WSI_TOKEN_HOST) == 0 || repeated(wsi, WSI_TOKEN_HOST))
         return (struct refusal){400, "Exactly one Host header is required"};
+    if (!path_is_whole(wsi))
+        return (struct refusal){400, "Invalid path"};
     if (present(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING))
         return (struct refusal){400, "Transfer-Encoding is not supported"};
     if (has_length && !parse_length(wsi, &length))

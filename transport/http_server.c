@@ -137,20 +137,6 @@ static int write_answer(struct connection *connection, struct answer *answer)
     return written;
 }
 
-int http_on_writeable(struct connection *connection)
-{
-    struct answer *answer = connection->answer;
-    bool last;
-
-    if (answer == NULL)
-        return 0;
-    connection->answer = NULL;
-    last = answer->close;
-    if (write_answer(connection, answer) < 0 || last)
-        return -1; /* lws writes what it has kept, then closes */
-    return lws_http_transaction_completed(connection->wsi) ? -1 : 0;
-}
-
 /* Writes a refusal at once. @return whether it could */
 static bool write_refusal(struct connection *connection, struct refusal refusal)
 {
@@ -164,15 +150,45 @@ static bool write_refusal(struct connection *connection, struct refusal refusal)
     return answer != NULL && write_answer(connection, answer) >= 0;
 }
 
-static int refuse(struct connection *connection, struct refusal refusal)
+static int linger(struct connection *connection)
 {
-    if (!write_refusal(connection, refusal) || lws_partial_buffered(connection->wsi))
-        return -1;
+    if (lws_partial_buffered(connection->wsi))
+        return -1; /* lws writes what it has kept, then closes */
     connection->lingering = true;
     shutdown(lws_get_socket_fd(connection->wsi), SHUT_WR);
     start_watch(connection);
     lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LINGER_SECONDS_MAX);
     return 0;
+}
+
+/* What the client sent ahead waits in lws's buffer, and lws 4.1.6 takes that buffer's start
+ * for the body of a request found further on in it: wrong bytes, then an endless loop. So
+ * sending ahead ends the connection after the answer, and the client asks again. The only
+ * way to see that buffer is to ask whether any of this worker's connections has one. */
+static bool sent_ahead(const struct connection *connection)
+{
+    return lws_service_adjust_timeout(connection->owner->context, 1, 0) == 0;
+}
+
+int http_on_writeable(struct connection *connection)
+{
+    struct answer *answer = connection->answer;
+    bool last;
+
+    if (answer == NULL)
+        return 0;
+    connection->answer = NULL;
+    last = answer->close;
+    if (write_answer(connection, answer) < 0 || last)
+        return -1;
+    if (sent_ahead(connection))
+        return linger(connection);
+    return lws_http_transaction_completed(connection->wsi) ? -1 : 0;
+}
+
+static int refuse(struct connection *connection, struct refusal refusal)
+{
+    return write_refusal(connection, refusal) ? linger(connection) : -1;
 }
 
 /* ---- Requests ---- */

@@ -169,7 +169,7 @@ static void on_connections(struct ev_loop *loop, ev_io *watcher, int events)
 {
     struct transport_worker *owner = watcher->data;
     struct worker *worker = owner->worker;
-    struct sockaddr_storage from = {0};
+    struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
 
     (void)events;
     for (int n = 0; n < ACCEPTS_MAX; n++) {

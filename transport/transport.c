@@ -9,7 +9,9 @@
 #include "transport/transport.h"
 
 #include <assert.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "transport/connection.h"
@@ -222,18 +224,42 @@ static parley_status copy_options(struct transport *transport,
     return PARLEY_OK;
 }
 
-/* One for all workers and ours to free: what lws makes by itself, one per vhost with all of
- * the system's authorities, it never gives back. */
-static parley_status make_client_tls(struct transport *transport)
+/* The directory of hashed certificates is read as a handshake needs them; the bundle of
+ * all would cost 37 ms and 700 KB at every start, so it is taken only when asked for. */
+static bool trust_system_certificates(SSL_CTX *tls)
 {
-    transport->client_tls = SSL_CTX_new(TLS_client_method());
-    if (transport->client_tls != NULL &&
-        SSL_CTX_set_min_proto_version(transport->client_tls, TLS1_2_VERSION) == 1 &&
-        SSL_CTX_set_default_verify_paths(transport->client_tls) == 1)
-        return PARLEY_OK;
-    SSL_CTX_free(transport->client_tls);
-    process_release();
-    return PARLEY_ENOMEM;
+    return SSL_CTX_set_default_verify_dir(tls) == 1 &&
+           (secure_getenv(X509_get_default_cert_file_env()) == NULL ||
+            SSL_CTX_set_default_verify_file(tls) == 1);
+}
+
+/* Ours, because lws makes one per context, with the bundle, and leaks it. */
+static parley_status create_tls(struct transport *transport)
+{
+    SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
+
+    if (tls == NULL)
+        return PARLEY_ENOMEM;
+    SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
+    if (SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) != 1 ||
+        !trust_system_certificates(tls)) {
+        SSL_CTX_free(tls);
+        return PARLEY_ESYSTEM;
+    }
+    transport->tls_client = tls;
+    return PARLEY_OK;
+}
+
+static parley_status acquire_libraries(struct transport *transport)
+{
+    parley_status status = process_acquire();
+
+    if (status != PARLEY_OK)
+        return status;
+    status = create_tls(transport);
+    if (status != PARLEY_OK)
+        process_release();
+    return status;
 }
 
 parley_status transport_new(const struct alloc *alloc, const struct log *log,
@@ -255,9 +281,7 @@ parley_status transport_new(const struct alloc *alloc, const struct log *log,
     if (status == PARLEY_OK && options->listen_host != NULL)
         status = listener_probe(transport, error, error_len);
     if (status == PARLEY_OK)
-        status = process_acquire();
-    if (status == PARLEY_OK)
-        status = make_client_tls(transport);
+        status = acquire_libraries(transport);
     if (status != PARLEY_OK) {
         free_strings(transport);
         alloc_free(alloc, transport);
@@ -272,7 +296,7 @@ void transport_free(struct transport *transport)
     if (transport == NULL)
         return;
     assert(atomic_load(&transport->accepted) == 0);
-    SSL_CTX_free(transport->client_tls);
+    SSL_CTX_free(transport->tls_client);
     process_release();
     free_strings(transport);
     alloc_free(transport->alloc, transport);
@@ -335,7 +359,7 @@ static struct lws_vhost *create_vhost(struct transport_worker *owner, const char
         .keepalive_timeout = (int)owner->transport->options.keepalive_s,
         .connect_timeout_secs = UINT16_MAX, /* each dial has a deadline of its own */
         .retry_and_idle_policy = &no_pings,
-        .provided_client_ssl_ctx = owner->transport->client_tls,
+        .provided_client_ssl_ctx = owner->transport->tls_client,
         .http_proxy_address = "", /* or lws takes $http_proxy */
     };
 
@@ -362,7 +386,9 @@ static parley_status prepare(struct transport_worker *owner)
     size_t batch = transport->options.batch_bytes_max;
     parley_status status;
 
-    owner->send_bytes = (message > batch ? message : batch) + (size_t)2 * WS_HEADER_MAX;
+    owner->send_bytes =
+        (message > batch ? message : batch) + (size_t)2 * WS_HEADER_MAX; /* a ping before it */
+    owner->batch_bytes = batch + WS_HEADER_MAX;
     owner->send_buffer = alloc_bytes(transport->alloc, LWS_PRE + owner->send_bytes);
     if (owner->send_buffer == NULL)
         return PARLEY_ENOMEM;

@@ -46,17 +46,17 @@ struct ws {
     char *partial;
     size_t partial_len, partial_capacity;
     bool partial_binary;
-    uint64_t received_ns; /* when anything last arrived */
+    uint64_t received_ns; /* when a message or pong last arrived (lws hides pings) */
     uint64_t bytes_out;
-    void *internal[2];
+    void *internal[2]; /* the transport's */
 };
 
 /** Where and how to dial. Copied. */
 struct ws_target {
     const char *address; /* numeric */
     uint16_t port;
-    const char *host; /* for Host, SNI and verification */
-    const char *path; /* with query */
+    const char *host; /* for Host, SNI and verification; with the port at most 99 bytes */
+    const char *path; /* with query, at most 2000 bytes: lws cuts longer lines */
     bool tls;
     const char *authorization; /* value of the Authorization header, or NULL */
     uint32_t timeout_ms;       /* until the upgrade is done */
@@ -72,7 +72,7 @@ struct ws_closed {
 /** An upgrade being asked for. Valid during the callback. */
 struct ws_upgrade {
     struct worker *worker;
-    const char *query;         /* "" when there is none */
+    const char *query;         /* "" when there is none; percent signs undone */
     const char *authorization; /* "" when there is none */
     const char *remote;        /* numeric address of the other end */
 };
@@ -85,7 +85,7 @@ struct http_exchange {
     struct worker *worker;
     const char *method; /* "GET", "POST", … */
     const char *path;   /* without the query */
-    const char *query;
+    const char *query;  /* percent signs undone */
     const char *authorization;
     const char *parley_session; /* the Parley-Session header, "" when there is none */
     const char *remote;
@@ -113,7 +113,7 @@ struct transport_events {
      *  To refuse it, ws_close() and return. */
     void (*received)(struct ws *ws, char *data, size_t len, bool binary);
     /** The WebSocket takes bytes: append whole frames. Append none to stop being asked until
-     *  ws_want_write(). */
+     *  ws_want_write(). A batch ends at batch_bytes_max; a larger frame must be its first. */
     void (*fill)(struct ws *ws, struct ws_batch *batch);
     /** It is gone (or never came to be): the struct is the owner's alone again. Never inside
      *  ws_connect(). */
@@ -172,7 +172,8 @@ size_t transport_worker_connections(struct transport *transport, struct worker *
  * Dials. `ws` must not be connected or connecting.
  *
  * @return PARLEY_OK (opened() or closed() follows, never inside this call); PARLEY_ENOMEM;
- *         PARLEY_EUNREACHABLE (refused before it began; closed() does not follow)
+ *         PARLEY_EUNREACHABLE (refused before it began, or a target too long for lws;
+ *         closed() does not follow)
  */
 parley_status ws_connect(struct transport *transport, struct worker *worker, struct ws *ws,
                          const struct ws_target *target);

@@ -16,9 +16,7 @@
 #define PARTIAL_BYTES_MIN 4096
 #define SPARE_BYTES_MAX   (256 * 1024)
 #define RETRY_NS          (100 * NS_PER_MS)
-#define WRITES_MAX        2      /* in one WRITEABLE */
-#define PING_PAYLOAD      "ping" /* lws reports no pong without payload */
-#define PING_PAYLOAD_LEN  (sizeof(PING_PAYLOAD) - 1)
+#define WRITES_MAX        2    /* in one WRITEABLE */
 #define AUTHORITY_MAX     100  /* lws cuts the Host line at 128 bytes */
 #define PATH_BYTES_MAX    2000 /* and the request line at 2048 */
 #define AUTHORIZATION     "Authorization: "
@@ -128,7 +126,7 @@ static void collect(struct connection *connection, const char *data, size_t len,
 int ws_on_received(struct connection *connection, char *data, size_t len)
 {
     struct ws *ws = connection->ws;
-    size_t max = connection->owner->transport->body_bytes_max; /* a batch, or one message */
+    size_t max = connection->owner->transport->options.message_bytes_max;
     bool first, last;
 
     if (ws == NULL)
@@ -164,6 +162,7 @@ int ws_on_pong(struct connection *connection)
 
 int ws_on_peer_close(struct connection *connection, const uint8_t *payload, size_t len)
 {
+    connection->handshaking = true;
     if (len >= 2)
         connection->peer_code = (uint16_t)(payload[0] << 8 | payload[1]);
     return 0; /* lws answers and closes */
@@ -173,43 +172,47 @@ int ws_on_peer_close(struct connection *connection, const uint8_t *payload, size
 
 static void put_ping(struct ws_batch *batch)
 {
+    static const char text[4] = {'p', 'i', 'n', 'g'}; /* without, lws reports no pong */
     size_t room;
-    char *payload = ws_frame_begin(batch, PING_PAYLOAD_LEN, &room);
+    char *payload = ws_frame_begin(batch, sizeof(text), &room);
 
     assert(payload != NULL); /* the buffer is empty */
-    memcpy(payload, PING_PAYLOAD, PING_PAYLOAD_LEN);
-    ws_frame_end(batch, WS_PING, PING_PAYLOAD_LEN);
+    memcpy(payload, text, sizeof(text));
+    ws_frame_end(batch, WS_PING, sizeof(text));
 }
 
 static void fill(struct connection *connection, struct ws_batch *batch)
 {
     struct transport_worker *owner = connection->owner;
     struct ws *ws = connection->ws;
-    size_t frames;
 
     *batch = (struct ws_batch){
         .buffer = owner->send_buffer + LWS_PRE,
         .capacity = owner->send_bytes,
+        .limit = owner->batch_bytes,
         .masks = ws->role == WS_CLIENT ? &owner->masks : NULL,
     };
     if (ws->want_ping) {
         ws->want_ping = false;
         put_ping(batch);
+        batch->frames = 0; /* count what fill() appends: the buffer has room for the ping */
     }
     if (!ws->want_write)
         return;
-    frames = batch->frames;
     /* Cleared first, so that what fill() asks for itself counts. */
     ws->want_write = false;
     owner->transport->events.fill(ws, batch);
     assert(batch->payload == 0);
-    if (batch->frames > frames)
+    if (batch->frames > 0)
         ws->want_write = true;
 }
 
 /* The close frame goes out by lws's own hand, which then waits for the answer. */
-static int start_closing(struct ws *ws)
+static int start_closing(struct connection *connection)
 {
+    struct ws *ws = connection->ws;
+
+    connection->handshaking = true;
     lws_close_reason(ws->wsi, (enum lws_close_status)ws->close_code,
                      (unsigned char *)ws->close_reason, strlen(ws->close_reason));
     return -1;
@@ -220,14 +223,14 @@ int ws_on_writeable(struct connection *connection)
     struct ws *ws = connection->ws;
     struct ws_batch batch;
 
-    if (ws == NULL || !ws->open)
-        return 0;
+    if (ws == NULL || !ws->open || connection->handshaking)
+        return 0; /* lws still asks while it waits for the other close frame */
     if (lws_partial_buffered(connection->wsi)) { /* not before the last write is out */
         lws_callback_on_writable(connection->wsi);
         return 0;
     }
     if (ws->closing)
-        return start_closing(ws);
+        return start_closing(connection);
     for (int writes = 0; writes < WRITES_MAX && (ws->want_write || ws->want_ping); writes++) {
         fill(connection, &batch);
         if (batch.used == 0)

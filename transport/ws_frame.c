@@ -76,9 +76,22 @@ static size_t header_len(const struct ws_batch *batch, size_t payload)
     return length + (batch->masks != NULL ? MASK_LEN : 0);
 }
 
+/* What of the buffer the next frame may use. */
+static size_t end_of_room(const struct ws_batch *batch, size_t payload_min)
+{
+    size_t end = batch->limit;
+
+    if (end == 0 || end > batch->capacity)
+        return batch->capacity;
+    if (batch->frames == 0 && payload_min + WS_HEADER_MAX > end - batch->used)
+        return batch->capacity;
+    return end;
+}
+
 char *ws_frame_begin(struct ws_batch *batch, size_t payload_min, size_t *ret_room)
 {
-    size_t left = batch->capacity - batch->used;
+    size_t end = end_of_room(batch, payload_min);
+    size_t left = end > batch->used ? end - batch->used : 0;
     size_t room, guess;
 
     assert(batch->payload == 0 && batch->used <= batch->capacity);

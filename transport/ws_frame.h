@@ -28,6 +28,7 @@ void ws_masks_init(struct ws_masks *masks);
 struct ws_batch {
     uint8_t *buffer;
     size_t capacity;
+    size_t limit;   /* 0: none; else only a frame that is alone in the batch may end beyond */
     size_t used;    /* whole frames */
     size_t payload; /* offset of the open frame's payload, 0: none open */
     size_t frames;
@@ -37,7 +38,8 @@ struct ws_batch {
 /**
  * Opens a frame.
  *
- * @param ret_room bytes the payload may have
+ * @param ret_room bytes the payload may have; it keeps the batch within its limit unless
+ *                 this is the first frame and `payload_min` alone exceeds that
  * @return where to write the payload, NULL when fewer than `payload_min` fit
  */
 char *ws_frame_begin(struct ws_batch *batch, size_t payload_min, size_t *ret_room);
