@@ -366,7 +366,8 @@ PARLEY_API parley_status parley_open(const parley_options *options, char *error,
 /**
  * Stops accepting messages (PARLEY_ECLOSED) and waits until every accepted one has its
  * result, for `timeout_ms` at most. The runtime still receives. Calling it again goes on
- * waiting.
+ * waiting. A parley_send() under way on another thread may still be accepted: it gets its
+ * result like any other, but is not waited for.
  *
  * @param ret_left messages without a result when it returned; may be NULL
  * @return PARLEY_OK (none is left); PARLEY_ETIMEDOUT; PARLEY_EDEADLK (inside a callback);
@@ -549,12 +550,11 @@ PARLEY_API parley_status parley_on_message(parley *runtime, const char *type,
                                            parley_message_fn handler, void *user);
 
 /**
- * Answers a message whose handler returned PARLEY_LATER.
+ * Answers a message whose handler returned PARLEY_LATER. A second answer does nothing.
  *
  * @param status PARLEY_OK: accept; anything else: reject
  * @param detail the reason of a rejection; NULL: the status's text
- * @return PARLEY_OK; PARLEY_EUNKNOWN (no such message, answered before, or its session is
- *         gone); PARLEY_ENOMEM; PARLEY_EFORK
+ * @return PARLEY_OK; PARLEY_EUNKNOWN (its session is gone); PARLEY_ENOMEM; PARLEY_EFORK
  */
 PARLEY_API parley_status parley_message_finish(parley *runtime, parley_token token,
                                                parley_status status, const char *detail);

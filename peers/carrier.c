@@ -8,13 +8,12 @@
 static struct carrier_note *note_new(const struct alloc *alloc, enum control_kind kind,
                                      struct connection *connection, size_t text_len)
 {
-    struct carrier_note *note = alloc_zeroed(alloc, sizeof(*note) + text_len);
+    struct carrier_note *note = alloc_bytes(alloc, sizeof(*note) + text_len);
 
     if (note == NULL)
         return NULL;
-    note->control.kind = kind;
-    note->connection = connection;
-    note->len = text_len;
+    *note =
+        (struct carrier_note){.control.kind = kind, .connection = connection, .len = text_len};
     return note;
 }
 
@@ -76,8 +75,10 @@ void carrier_acknowledged(struct connection *connection, const char *text, size_
     if (connection->carried.value == 0)
         return;
     note = note_new(alloc, CONTROL_CARRIER_ACK, connection, len);
-    if (note == NULL)
-        return; /* acknowledgements are cumulative: the next one says it too */
+    if (note == NULL) { /* nobody may say it again: the next connection's greeting does */
+        ws_close(connection->ws, 1013, "out of memory");
+        return;
+    }
     memcpy(note->text, text, len);
     if (!post_to_peer(connection, note))
         alloc_free(alloc, note);

@@ -172,6 +172,7 @@ static bool ask(struct connection *connection, enum inbound_kind kind,
     request->connection = connection;
     connection->asked++;
     connection->asked_bytes += len;
+    request->asked_bytes = len;
     session_ask(request, doc, text, len);
     return true;
 }
@@ -255,16 +256,17 @@ void connection_answered(struct inbound_request *request)
 {
     struct connection *connection = request->connection;
 
-    if (connection->asked == 1)
-        connection->asked_bytes = 0;
+    connection->asked_bytes -= request->asked_bytes;
     if (request->kind == INBOUND_ATTACH && !connection->greeted && request->text != NULL) {
         connection->greeted = true;
         connection_say(connection, request->text, request->len);
     } else if (request->kind == INBOUND_FRAME && request->text != NULL) {
         connection_say(connection, request->text, request->len);
     }
-    if (request->kind == INBOUND_FRAME && request->code != 0)
+    if (request->kind == INBOUND_FRAME && request->code != 0 && !connection->closed) {
         connection->close_code = (uint16_t)request->code;
+        ws_want_write(connection->ws);
+    }
     inbound_free(request);
     connection_answer_came(connection);
 }
@@ -295,9 +297,8 @@ static bool post_note(struct connection *connection, struct connection_note *not
     return true;
 }
 
-/* In order, and none without those before it. Without memory the next batch's
- * acknowledgement says it all again. */
-static void acknowledge_from_afar(struct connection *connection, const struct session *session)
+/* In order, and none without those before it. @return false: out of memory, say it again */
+static bool acknowledge_from_afar(struct connection *connection, const struct session *session)
 {
     size_t from = 0;
 
@@ -307,18 +308,18 @@ static void acknowledge_from_afar(struct connection *connection, const struct se
 
         from = session_write_ack(session, from, &out);
         if (!post_note(connection, note_new(connection, CONTROL_ACK, out.buffer, out.len)))
-            return;
+            return false;
     } while (from != 0);
+    return true;
 }
 
-void connection_acknowledge(struct connection *connection, const struct session *session)
+bool connection_acknowledge(struct connection *connection, const struct session *session)
 {
-    if (connection->bench != session->bench) {
-        acknowledge_from_afar(connection, session);
-        return;
-    }
+    if (connection->bench != session->bench)
+        return acknowledge_from_afar(connection, session);
     connection->ack_due = true;
     ws_want_write(connection->ws);
+    return true;
 }
 
 static void replaced(struct connection *connection)
@@ -430,6 +431,9 @@ static void on_frame(struct connection *connection, const struct json_doc *doc,
         break;
     case FRAME_ACK:
         carrier_acknowledged(connection, data, len);
+        break;
+    case FRAME_ERROR:
+        log_warn(&connection->bench->runtime->log, "%s reports an error", connection->entity);
         break;
     case FRAME_STATUS:
     case FRAME_PONG:

@@ -78,8 +78,9 @@ void connection_answer_came(struct connection *connection);
 /** Pings what is silent and closes what stays so. */
 void connection_heartbeat(struct connection *connection, uint64_t now_ns);
 
-/** The session's owner tells the attached connection: there is more to acknowledge. */
-void connection_acknowledge(struct connection *connection, const struct session *session);
+/** The session's owner tells the attached connection: there is more to acknowledge.
+ *  @return false: out of memory, to be said again */
+bool connection_acknowledge(struct connection *connection, const struct session *session);
 
 /** … that another connection has taken the session over. */
 void connection_replaced(struct connection *connection, const struct session *session);

@@ -194,15 +194,17 @@ static void get_health(struct http_exchange *exchange)
     struct parley *runtime = bench_of(exchange->worker)->runtime;
     struct json_out out = scratch(exchange);
     uint32_t peers = peers_now(runtime);
+    uint32_t unhealthy = atomic_load_explicit(&runtime->unhealthy, memory_order_relaxed);
 
+    if (unhealthy > peers)
+        unhealthy = peers; /* one that is being removed still counts */
     put_id(&out, "{\"entity_id\":", runtime->node_id);
     json_put_text(&out, ",\"port\":");
     json_put_u64(&out, transport_port(runtime->transport));
     json_put_text(&out, ",\"peers\":");
     json_put_u64(&out, peers);
     json_put_text(&out, ",\"healthy_peers\":");
-    json_put_u64(&out,
-                 peers - atomic_load_explicit(&runtime->unhealthy, memory_order_relaxed));
+    json_put_u64(&out, peers - unhealthy);
     json_put_text(&out, ",\"total_stats_entries\":0,\"crypto_available\":false,"
                         "\"signing_enabled\":false,\"verification_enabled\":false,"
                         "\"public_key\":null,\"status\":\"healthy\",\"timestamp\":");

@@ -47,7 +47,7 @@ static void report(struct peer *peer, const struct message *message, uint64_t no
         .http_code = http_code_of(delivery),
         .latency_ns = now_ns > message->posted_ns ? now_ns - message->posted_ns : 0,
         .detail = delivery->detail != NULL ? delivery->detail : "",
-        .maybe_duplicate = peer->post.doubtful && delivery->attempts > 1,
+        .maybe_duplicate = peer->post.doubtful,
     };
 
     if (message->done != NULL)
@@ -66,6 +66,8 @@ void peer_tell_writable(struct peer *peer)
 {
     bool writable = false;
 
+    if (peer->detached)
+        return; /* the slot may be another peer's */
     credit_release(&peer->slot->credit, 0, 0, &writable);
     if (writable)
         tell_writable(peer);
@@ -330,6 +332,7 @@ void peer_settle(struct peer *peer)
         return;
     peer_pump(peer);
     peer_flush(peer);
+    peer_report_state(peer, "");
     arm(peer);
     detach_when_done(peer);
 }
@@ -439,7 +442,10 @@ static parley_status publish(struct peer *peer, parley_peer *ret_peer)
 
     peer->bench = bench_of(worker);
     registry_lock(&runtime->registry);
-    status = registry_attach(&runtime->registry, peer);
+    /* Under the lock: what parley_close() has not removed by then is refused here. */
+    status = atomic_load_explicit(&runtime->draining, memory_order_relaxed)
+                 ? PARLEY_ECLOSED
+                 : registry_attach(&runtime->registry, peer);
     if (status == PARLEY_OK) {
         *ret_peer = peer->handle;
         actor_init(&peer->actor, &peer_class, worker);

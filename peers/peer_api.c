@@ -24,7 +24,7 @@ parley_status parley_peer_add(parley *runtime, const char *id, const char *url,
         return PARLEY_EINVAL;
     parley_peer_options_init(&own);
     if (options != NULL)
-        own = *options;
+        memcpy(&own, options, options->size < sizeof(own) ? options->size : sizeof(own));
     if ((unsigned)own.preference > PARLEY_HTTP_ONLY ||
         (unsigned)own.dialect > PARLEY_DIALECT_SERVICE)
         return PARLEY_EINVAL;

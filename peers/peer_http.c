@@ -20,6 +20,7 @@ enum verdict {
     VERDICT_REJECTED,  /* final */
     VERDICT_SMALLER,   /* a batch was refused as such: one by one */
     VERDICT_AGAIN,     /* answered, but to be tried again */
+    VERDICT_RESEND,    /* it had arrived: a batch brings its outcome */
     VERDICT_NO_ANSWER,
 };
 
@@ -170,6 +171,14 @@ static bool arrived_before(const struct peer *peer, const char *detail)
            (front->attempts > 1 || peer->post.call.resent);
 }
 
+/* It was a parley and is one no longer, unless it has to be. */
+static bool no_batches(const struct peer *peer)
+{
+    unsigned code = peer->post.call.code;
+
+    return (code == 404 || code == 405) && peer->dialect != PARLEY_DIALECT_PARLEY;
+}
+
 static enum verdict judge_client_error(const struct peer *peer, const char *detail)
 {
     unsigned code = peer->post.call.code;
@@ -180,10 +189,11 @@ static enum verdict judge_client_error(const struct peer *peer, const char *deta
         return VERDICT_AGAIN;
     if (code == 409 && peer->post.batch)
         return VERDICT_ACK;
-    if (peer->post.batch &&
-        (peer->post.first != peer->post.last || code == 404 || code == 405))
+    if (peer->post.batch && (peer->post.first != peer->post.last || no_batches(peer)))
         return VERDICT_SMALLER;
-    return arrived_before(peer, detail) ? VERDICT_DELIVERED : VERDICT_REJECTED;
+    if (!arrived_before(peer, detail))
+        return VERDICT_REJECTED;
+    return peer->post.parley ? VERDICT_RESEND : VERDICT_DELIVERED;
 }
 
 static enum verdict judge(const struct peer *peer, const char *detail)
@@ -243,17 +253,15 @@ static void after_failure(struct peer *peer, bool answered, const char *detail)
     peer->bench->counts.http_failures++;
     peer_failed(peer);
     post->failures++;
-    if (!post->parley && !post->call.unsent)
-        post->doubtful = true;
     delivery_lost(&peer->delivery);
     if (answered && post->failures >= options->http_attempts)
         delivery_exhaust(&peer->delivery, options->http_attempts, post->call.code, detail);
     wait_ms = (uint64_t)options->http_backoff_ms
               << (post->failures < 6 ? post->failures - 1 : 5);
-    if (wait_ms > options->reconnect_max_ms)
-        wait_ms = options->reconnect_max_ms;
     if (post->call.retry_after_s != 0)
         wait_ms = (uint64_t)post->call.retry_after_s * 1000;
+    if (wait_ms > options->reconnect_max_ms)
+        wait_ms = options->reconnect_max_ms; /* whatever the peer says */
     retry_at(peer, wait_ms);
 }
 
@@ -272,10 +280,8 @@ static void learn(struct peer *peer)
 
 static void smaller(struct peer *peer)
 {
-    unsigned code = peer->post.call.code;
-
-    if (code == 404 || code == 405)
-        peer->post.parley = false; /* it was one, and is no longer */
+    if (no_batches(peer))
+        peer->post.parley = false;
     else
         peer->post.single = true;
     delivery_lost(&peer->delivery);
@@ -307,6 +313,9 @@ static void act(struct peer *peer, enum verdict verdict, const char *detail)
     case VERDICT_SMALLER:
         smaller(peer);
         break;
+    case VERDICT_RESEND:
+        delivery_lost(&peer->delivery);
+        break;
     case VERDICT_AGAIN:
         after_failure(peer, true, detail);
         break;
@@ -330,5 +339,8 @@ void post_done(struct peer *peer)
     else
         snprintf(detail, sizeof(detail), "%s", post->call.detail);
     learn(peer);
+    if (!post->parley &&
+        (post->call.resent || (post->call.status != PARLEY_OK && !post->call.unsent)))
+        post->doubtful = true;
     act(peer, judge(peer, detail), detail);
 }

@@ -160,11 +160,14 @@ static void init_waiting(struct parley *runtime)
 static parley_status start_transport(struct parley *runtime, char *error, size_t error_len)
 {
     const parley_options *options = &runtime->options;
+    uint32_t largest = options->message_bytes_max > options->batch_bytes_max
+                           ? options->message_bytes_max
+                           : options->batch_bytes_max;
     struct transport_options transport = {
         .listen_host = options->listen_host,
         .listen_port = (uint16_t)options->listen_port,
         .accept_websocket = options->accept_websocket,
-        .message_bytes_max = options->message_bytes_max + FRAME_OVERHEAD,
+        .message_bytes_max = largest + FRAME_OVERHEAD,
         .batch_bytes_max = options->batch_bytes_max,
         .connections_max = options->connections_max,
         .keepalive_s = KEEPALIVE_S,

@@ -56,8 +56,9 @@ enum websocket_state link_websocket_state(const struct peer *peer)
 {
     switch (peer->link.state) {
     case LINK_IDLE:
-    case LINK_CLOSING:
         return WEBSOCKET_DOWN;
+    case LINK_CLOSING: /* the other side takes its time: nothing waits for that */
+        return WEBSOCKET_SLOW;
     case LINK_RESOLVING:
     case LINK_DIALLING:
     case LINK_GREETING:
@@ -158,7 +159,11 @@ void link_resolved(struct peer *peer)
 
     link->query_busy = false;
     if (link->state == LINK_CLOSING || peer->closing) {
+        bool redial = link->redial;
+
         set_idle(peer, "closed");
+        if (redial)
+            link_dial(peer, true);
         return;
     }
     if (link->query->status != PARLEY_OK || link->query->count == 0) {
@@ -459,6 +464,7 @@ void link_carrier_lost(struct peer *peer)
 {
     lost(peer);
     set_idle(peer, "the connection it opened was closed");
+    carrier_seek(peer); /* another one may have been open for longer */
 }
 
 static void greeted(struct peer *peer, const struct json_doc *doc,
@@ -507,7 +513,16 @@ static void on_batch(struct peer *peer, const struct json_doc *doc, const char *
                      size_t len)
 {
     struct link *link = &peer->link;
+    struct envelope_error error;
+    struct batch batch;
 
+    /* The other side may have made a new peer of us, and with it a new session. */
+    if (link->inbound != NULL && link->inbound->session_id[0] != '\0' &&
+        batch_read(doc, doc->items, &batch, &error) == PARLEY_OK &&
+        strcmp(batch.session_id, link->inbound->session_id) != 0) {
+        connection_left(link->inbound);
+        link->inbound = NULL;
+    }
     if (link->inbound == NULL)
         link->inbound = connection_on_link(peer->bench, &link->ws, link->entity);
     if (link->inbound == NULL)

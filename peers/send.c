@@ -136,7 +136,7 @@ parley_status parley_send(parley *runtime, parley_peer peer, const parley_messag
     status = check(runtime, message, &type_len);
     if (status != PARLEY_OK)
         return status;
-    /* relaxed: a send that races with the drain may still be accepted, and is waited for. */
+    /* relaxed: a send that races with the drain may still be accepted, and gets its result. */
     if (atomic_load_explicit(&runtime->draining, memory_order_relaxed))
         return PARLEY_ECLOSED;
     slot = registry_slot(&runtime->registry, peer);
@@ -176,7 +176,8 @@ parley_status parley_broadcast(parley *runtime, const parley_message *message,
         parley_peer peer = registry_handle_at(&runtime->registry, i);
         struct slot *slot = registry_slot(&runtime->registry, peer);
 
-        if (slot == NULL || excepted(peer, except, except_len))
+        if (slot == NULL || credit_generation(peer) == 0 ||
+            credit_usage(&slot->credit).closed || excepted(peer, except, except_len))
             continue;
         status = copy_and_post(runtime, slot, peer, message, type_len, done, user, NULL);
         if (status == PARLEY_OK)

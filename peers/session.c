@@ -97,9 +97,14 @@ struct session *session_new(struct parley *runtime, struct worker *worker, const
     session->session_id = session->name + strlen(session->name) + 1;
     session->used_ns = worker_now_ns(worker);
     receive_init(&session->receive, &runtime->alloc, runtime->options.in_flight_max);
-    actor_init(&session->actor, &session_class, worker);
-    join(session);
     return session;
+}
+
+void session_start(struct session *session)
+{
+    actor_init(&session->actor, &session_class, session->bench->worker);
+    join(session);
+    session->started = true;
 }
 
 void session_free(struct session *session)
@@ -109,7 +114,8 @@ void session_free(struct session *session)
     if (session == NULL)
         return;
     alloc = &session->runtime->alloc;
-    leave(session);
+    if (session->started)
+        leave(session);
     receive_fini(&session->receive);
     alloc_free(alloc, session->name);
     alloc_free_aligned(alloc, session);
@@ -398,7 +404,7 @@ static void handle_frame(struct session *session, struct inbound_request *reques
     struct json_out out = scratch(session);
 
     if (code == 0) {
-        connection_acknowledge(request->connection, session);
+        session->ack_owed = !connection_acknowledge(request->connection, session);
         alloc_free(&session->runtime->alloc, request->text);
         request->text = NULL;
         return;
@@ -581,7 +587,7 @@ void session_progress(struct session *session)
         send_back(request, session->bench);
     }
     if (session->connection != NULL)
-        connection_acknowledge(session->connection, session);
+        session->ack_owed = !connection_acknowledge(session->connection, session);
 }
 
 /* ---- Sweeping ---- */
@@ -612,6 +618,8 @@ bool session_sweep(struct session *session, uint64_t now_ns, bool closing)
     uint64_t idle_ns = session->runtime->options.session_idle_s * NS_PER_S;
 
     answer_late(session, now_ns, closing);
+    if (session->ack_owed)
+        session_progress(session);
     if (session->connection != NULL || (!closing && now_ns - session->used_ns < idle_ns))
         return false;
     if (session->forgotten || !session_table_forget(&session->runtime->sessions, session))

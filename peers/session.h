@@ -39,7 +39,9 @@ struct session {
     /* the owner's */
     struct receive receive;
     uint64_t used_ns;
+    bool started;                    /* attached to its worker, in its bench's list */
     bool forgotten;                  /* retiring */
+    bool ack_owed;                   /* there was no memory to say it */
     struct connection *connection;   /* attached; tells it of acknowledgements */
     struct inbound_request *waiting; /* HTTP requests whose handlers answer later */
 };
@@ -63,7 +65,8 @@ struct inbound_request {
     struct inbound_request *next;   /* in session->waiting */
     uint64_t until;                 /* number whose outcome the answer waits for */
     uint64_t since_ns;
-    char *text; /* what came, then the answer; ours */
+    size_t asked_bytes; /* counted at the connection */
+    char *text;         /* what came, then the answer; ours */
     size_t len;
     unsigned code; /* the answer's: HTTP status, or WebSocket close code (0: stay open) */
 };
@@ -71,6 +74,8 @@ struct inbound_request {
 /** Makes a session on the calling worker; for session_table.c. */
 struct session *session_new(struct parley *runtime, struct worker *worker, const char *name,
                             size_t name_len);
+/** On the same worker, once the table has taken it. */
+void session_start(struct session *session);
 void session_free(struct session *session);
 
 /**

@@ -67,6 +67,7 @@ static parley_status add(struct session_table *table, unsigned shard_index, cons
         HASH_DELETE(by_name, shard->by_name, session);
         goto no_memory;
     }
+    session_start(session);
     *ret_session = session;
     return PARLEY_OK;
 
