@@ -17,9 +17,10 @@
 #include "bench/payload.h"
 #include "bench/usage.h"
 
-#define LOOK_EVERY_NS     UINT64_C(5000000)
-#define PROGRESS_EVERY_NS UINT64_C(250000000)
-#define STALL_MARGIN_MS   30000
+#define LOOK_EVERY_NS      UINT64_C(5000000)
+#define PROGRESS_EVERY_NS  UINT64_C(250000000)
+#define RECONNECTS_WAIT_NS (UINT64_C(15) * 1000 * 1000 * 1000)
+#define STALL_MARGIN_MS    30000
 
 struct run {
     const struct fanout *fanout;
@@ -178,9 +179,32 @@ static bool post_and_wait(struct run *run)
     return good;
 }
 
+static uint64_t peers_dialled(const struct fanout *fanout)
+{
+    if (fanout->preference == PARLEY_HTTP_ONLY)
+        return 0;
+    return fanout->messages < fanout->peers ? fanout->messages : fanout->peers;
+}
+
+/* All may have been delivered over HTTP before the first reconnect was due. */
+static bool await_reconnects(struct run *run)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+    uint64_t until_ns = usage_now_ns() + RECONNECTS_WAIT_NS;
+
+    do {
+        if (!load_stats(run->load, &run->stats))
+            return false;
+        if (!run->killed || run->stats.ws_reconnects >= peers_dialled(run->fanout))
+            return true;
+        nanosleep(&pause, NULL);
+    } while (usage_now_ns() < until_ns);
+    return true; /* judge_connections() says what is missing */
+}
+
 static bool read_books(struct run *run)
 {
-    bool good = load_stats(run->load, &run->stats);
+    bool good = await_reconnects(run);
     for (size_t i = 0; i < run->nodes_len; i++)
         good = node_read(&run->nodes[i], &run->after[i]) && good;
     return good;
@@ -240,8 +264,10 @@ static void fill_receiver(struct run *run)
         report->order_violations +=
             after->order_violations - (fresh ? 0 : before->order_violations);
         hash_sum += after->payload_hash_sum - (fresh ? 0 : before->payload_hash_sum);
-        report->ws_connections_accepted +=
-            after->ws_connections_accepted - (fresh ? 0 : before->ws_connections_accepted);
+        if (after->ws_connections_accepted >= before->ws_connections_accepted || fresh)
+            report->ws_connections_accepted +=
+                after->ws_connections_accepted -
+                (fresh ? 0 : before->ws_connections_accepted); /* else: read nothing */
     }
     report->payload_hash_match = hash_sum == run->counts.hash_sum;
 }
@@ -304,9 +330,7 @@ static unsigned judge_connections(const struct run *run)
 {
     const struct fanout *fanout = run->fanout;
     const struct report *report = run->report;
-    uint64_t dialled = fanout->preference == PARLEY_HTTP_ONLY ? 0
-                       : fanout->messages < fanout->peers     ? fanout->messages
-                                                              : fanout->peers;
+    uint64_t dialled = peers_dialled(fanout);
     if (fanout->kill_after_s > 0 && !run->killed) {
         fprintf(
             stderr,

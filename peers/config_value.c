@@ -49,6 +49,8 @@ static parley_status refuse(const struct setting *setting, const char *text,
 
     setting_expected(setting, expected, sizeof(expected));
     describe(text, style, found, sizeof(found));
+    if (setting_hides(setting, text))
+        snprintf(found, sizeof(found), "one with credentials");
     snprintf(reason, reason_len, "expected %s, found %s%s", expected, found, advice);
     return PARLEY_ECONFIG;
 }

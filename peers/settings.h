@@ -91,6 +91,9 @@ bool setting_is_set(const struct setting *setting, const void *base);
 /** Writes what the setting wants: "a number from 1 to 100". */
 void setting_expected(const struct setting *setting, char *buffer, size_t len);
 
+/** Tells whether a message must not repeat this text: it holds credentials. */
+bool setting_hides(const struct setting *setting, const char *text);
+
 /** Writes a value as the file would, without quotes; "" for an unset one. */
 void setting_format(const struct setting *setting, struct setting_value value, char *buffer,
                     size_t len);

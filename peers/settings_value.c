@@ -154,6 +154,11 @@ static bool address_allowed(const char *text)
     return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
 }
 
+bool setting_hides(const struct setting *setting, const char *text)
+{
+    return setting->type == SETTING_URL && text != NULL && strchr(text, '@') != NULL;
+}
+
 static bool url_allowed(const char *text)
 {
     struct url url;

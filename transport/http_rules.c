@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "transport/connection.h"
+#include "transport/line.h"
 
 #define LENGTH_DIGITS_MAX 18 /* fits 63 bits */
 #define KEY_CHARS         24 /* base64 of 16 bytes */

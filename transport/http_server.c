@@ -16,7 +16,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#include "transport/connection.h"
+#include "transport/line.h"
 
 #define BODY_BYTES_MIN 4096
 #define HEAD_BYTES_MAX 1024 /* of an answer */
@@ -27,7 +27,7 @@
 
 struct request {
     struct http_exchange exchange; /* first: what the upper layer holds */
-    struct connection *connection;
+    struct line *connection;
     size_t expected; /* bytes of body */
     size_t capacity;
     bool head;       /* the answer has no body */
@@ -44,7 +44,7 @@ struct answer {
 
 /* ---- Watching a silent connection ---- */
 
-static bool gone_or_drained(struct connection *connection, int fd)
+static bool gone_or_drained(struct line *connection, int fd)
 {
     char discarded[4096];
     ssize_t got = 1;
@@ -58,18 +58,18 @@ static bool gone_or_drained(struct connection *connection, int fd)
 
 static void on_watch(struct ev_loop *loop, ev_io *watcher, int events)
 {
-    struct connection *connection = watcher->data;
+    struct line *connection = watcher->data;
 
     (void)events;
     if (gone_or_drained(connection, watcher->fd)) {
         ev_io_stop(loop, watcher);
-        connection_kill(connection);
+        line_kill(connection);
     } else if (!connection->lingering) {
         ev_io_stop(loop, watcher); /* the next request: its turn comes after the answer */
     }
 }
 
-static void start_watch(struct connection *connection)
+static void start_watch(struct line *connection)
 {
     lws_rx_flow_control(connection->wsi, 0);
     ev_io_init(&connection->watch, on_watch, lws_get_socket_fd(connection->wsi), EV_READ);
@@ -77,7 +77,7 @@ static void start_watch(struct connection *connection)
     ev_io_start(worker_loop(connection->owner->worker), &connection->watch);
 }
 
-static void stop_watch(struct connection *connection)
+static void stop_watch(struct line *connection)
 {
     if (ev_is_active(&connection->watch))
         ev_io_stop(worker_loop(connection->owner->worker), &connection->watch);
@@ -128,7 +128,7 @@ static struct answer *answer_new(const struct transport *transport,
     return answer;
 }
 
-static int write_answer(struct connection *connection, struct answer *answer)
+static int write_answer(struct line *connection, struct answer *answer)
 {
     int written =
         lws_write(connection->wsi, answer->bytes + LWS_PRE, answer->len, LWS_WRITE_HTTP);
@@ -138,7 +138,7 @@ static int write_answer(struct connection *connection, struct answer *answer)
 }
 
 /* Writes a refusal at once. @return whether it could */
-static bool write_refusal(struct connection *connection, struct refusal refusal)
+static bool write_refusal(struct line *connection, struct refusal refusal)
 {
     char body[128];
     struct http_reply reply = {.code = refusal.code, .body = body, .close = true};
@@ -150,7 +150,7 @@ static bool write_refusal(struct connection *connection, struct refusal refusal)
     return answer != NULL && write_answer(connection, answer) >= 0;
 }
 
-static int linger(struct connection *connection)
+static int linger(struct line *connection)
 {
     if (lws_partial_buffered(connection->wsi))
         return -1; /* lws writes what it has kept, then closes */
@@ -165,12 +165,12 @@ static int linger(struct connection *connection)
  * for the body of a request found further on in it: wrong bytes, then an endless loop. So
  * sending ahead ends the connection after the answer, and the client asks again. The only
  * way to see that buffer is to ask whether any of this worker's connections has one. */
-static bool sent_ahead(const struct connection *connection)
+static bool sent_ahead(const struct line *connection)
 {
     return lws_service_adjust_timeout(connection->owner->context, 1, 0) == 0;
 }
 
-int http_on_writeable(struct connection *connection)
+int http_on_writeable(struct line *connection)
 {
     struct answer *answer = connection->answer;
     bool last;
@@ -186,7 +186,7 @@ int http_on_writeable(struct connection *connection)
     return lws_http_transaction_completed(connection->wsi) ? -1 : 0;
 }
 
-static int refuse(struct connection *connection, struct refusal refusal)
+static int refuse(struct line *connection, struct refusal refusal)
 {
     return write_refusal(connection, refusal) ? linger(connection) : -1;
 }
@@ -215,7 +215,7 @@ static bool wants_keep_alive(struct lws *wsi)
 }
 
 /* Copies what of the head is handed up: lws forgets it when its callback returns. */
-static struct request *request_new(struct connection *connection)
+static struct request *request_new(struct line *connection)
 {
     struct transport_worker *owner = connection->owner;
     struct lws *wsi = connection->wsi;
@@ -261,7 +261,7 @@ static void request_free(struct request *request)
     alloc_free(alloc, request);
 }
 
-static void hand_up(struct connection *connection)
+static void hand_up(struct line *connection)
 {
     struct transport *transport = connection->owner->transport;
 
@@ -273,7 +273,7 @@ static void hand_up(struct connection *connection)
 }
 
 /* lws ignores the expectation, and a client that has one may wait a second for it. */
-static void answer_expectation(struct connection *connection)
+static void answer_expectation(struct line *connection)
 {
     uint8_t bytes[LWS_PRE + sizeof(CONTINUE_TEXT)];
 
@@ -284,7 +284,7 @@ static void answer_expectation(struct connection *connection)
         log_debug(connection->owner->transport->log, "client gone before its body");
 }
 
-int http_on_request(struct connection *connection)
+int http_on_request(struct line *connection)
 {
     struct transport_worker *owner = connection->owner;
     struct lws *wsi = lws_get_network_wsi(connection->wsi);
@@ -334,7 +334,7 @@ static bool reserve(struct request *request, size_t len)
     return true;
 }
 
-int http_on_body(struct connection *connection, const char *data, size_t len)
+int http_on_body(struct line *connection, const char *data, size_t len)
 {
     struct request *request = connection->request;
     size_t have;
@@ -352,7 +352,7 @@ int http_on_body(struct connection *connection, const char *data, size_t len)
 }
 
 /* lws says so again for every byte the client sends ahead. */
-int http_on_body_end(struct connection *connection)
+int http_on_body_end(struct line *connection)
 {
     if (!connection->lingering && connection->request != NULL && !connection->handed_up)
         hand_up(connection);
@@ -362,7 +362,7 @@ int http_on_body_end(struct connection *connection)
 void http_respond(struct http_exchange *exchange, const struct http_reply *reply)
 {
     struct request *request = (struct request *)exchange;
-    struct connection *connection = request->connection;
+    struct line *connection = request->connection;
     struct answer *answer = answer_new(connection->owner->transport, reply, request->head,
                                        request->keep_alive && !reply->close);
 
@@ -371,7 +371,7 @@ void http_respond(struct http_exchange *exchange, const struct http_reply *reply
     connection->request = NULL;
     request_free(request);
     if (answer == NULL) {
-        connection_kill(connection);
+        line_kill(connection);
         return;
     }
     connection->answer = answer;
@@ -379,7 +379,7 @@ void http_respond(struct http_exchange *exchange, const struct http_reply *reply
     lws_callback_on_writable(connection->wsi);
 }
 
-void http_on_closed(struct connection *connection)
+void http_on_closed(struct line *connection)
 {
     struct transport *transport = connection->owner->transport;
     struct request *request = connection->request;
@@ -397,7 +397,7 @@ void http_on_closed(struct connection *connection)
 
 /* ---- Upgrades ---- */
 
-static struct refusal offer(struct connection *connection)
+static struct refusal offer(struct line *connection)
 {
     struct transport_worker *owner = connection->owner;
     struct lws *wsi = connection->wsi;
@@ -423,7 +423,7 @@ static struct refusal offer(struct connection *connection)
 
 /* lws 4.1.6 gets here for a foreign upgrade too, after it has answered and thrown the
  * headers away (CVE-2025-11677): without an Upgrade header there is nothing to look at. */
-int http_on_upgrade(struct connection *connection)
+int http_on_upgrade(struct line *connection)
 {
     struct transport_worker *owner = connection->owner;
     struct refusal refusal;

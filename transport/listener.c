@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "transport/connection.h"
+#include "transport/line.h"
 
 #define BACKLOG     1024
 #define ACCEPTS_MAX 64 /* in a row, before other sockets are served */
@@ -119,7 +119,7 @@ parley_status listener_probe(struct transport *transport, char *error, size_t er
 
 static void adopt(struct transport_worker *owner, int fd, const struct sockaddr_storage *from)
 {
-    struct connection *connection = connection_new(owner, CONNECTION_ACCEPTED);
+    struct line *connection = line_new(owner, LINE_ACCEPTED);
     lws_adopt_desc_t info = {
         .vh = owner->vhost_server,
         .type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP,
@@ -146,7 +146,7 @@ static void adopt(struct transport_worker *owner, int fd, const struct sockaddr_
     connection->creating = false;
     connection->wsi = wsi;
     if (wsi == NULL || connection->destroyed)
-        connection_free(connection);
+        line_free(connection);
 }
 
 static void take(struct transport_worker *owner, int fd, const struct sockaddr_storage *from)

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/connection.h"
+#include "transport/line.h"
 #include "transport/process.h"
 
 #define PROTOCOL_NAME      "parley"
@@ -26,9 +26,9 @@
 
 /* ---- Connections ---- */
 
-struct connection *connection_new(struct transport_worker *owner, enum connection_kind kind)
+struct line *line_new(struct transport_worker *owner, enum line_kind kind)
 {
-    struct connection *connection = alloc_zeroed(owner->transport->alloc, sizeof(*connection));
+    struct line *connection = alloc_zeroed(owner->transport->alloc, sizeof(*connection));
 
     if (connection == NULL)
         return NULL;
@@ -42,7 +42,7 @@ struct connection *connection_new(struct transport_worker *owner, enum connectio
     return connection;
 }
 
-void connection_free(struct connection *connection)
+void line_free(struct line *connection)
 {
     struct transport_worker *owner = connection->owner;
 
@@ -54,7 +54,7 @@ void connection_free(struct connection *connection)
     else
         owner->connections = connection->next;
     owner->connections_len--;
-    if (connection->kind == CONNECTION_ACCEPTED) {
+    if (connection->kind == LINE_ACCEPTED) {
         /* relaxed: a count only, it publishes nothing */
         atomic_fetch_sub_explicit(&owner->transport->accepted, 1, memory_order_relaxed);
     }
@@ -62,7 +62,7 @@ void connection_free(struct connection *connection)
     alloc_free(owner->transport->alloc, connection);
 }
 
-void connection_kill(struct connection *connection)
+void line_kill(struct line *connection)
 {
     lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
     lws_cancel_service(connection->owner->context); /* or it waits for the next kick */
@@ -70,18 +70,18 @@ void connection_kill(struct connection *connection)
 
 /* ---- lws's callbacks ---- */
 
-static void on_destroy(struct connection *connection)
+static void on_destroy(struct line *connection)
 {
     http_on_closed(connection);
     ws_report_closed(connection, "connection lost");
     if (connection->creating)
         connection->destroyed = true; /* the creator frees it */
     else
-        connection_free(connection);
+        line_free(connection);
 }
 
-static int on_websocket(struct connection *connection, enum lws_callback_reasons reason,
-                        void *in, size_t len)
+static int on_websocket(struct line *connection, enum lws_callback_reasons reason, void *in,
+                        size_t len)
 {
     switch (reason) {
     case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
@@ -107,7 +107,7 @@ static int on_websocket(struct connection *connection, enum lws_callback_reasons
     }
 }
 
-static int on_http(struct connection *connection, enum lws_callback_reasons reason, void *in,
+static int on_http(struct line *connection, enum lws_callback_reasons reason, void *in,
                    size_t len)
 {
     switch (reason) {
@@ -126,7 +126,7 @@ static int on_http(struct connection *connection, enum lws_callback_reasons reas
     }
 }
 
-static int on_end(struct connection *connection, enum lws_callback_reasons reason,
+static int on_end(struct line *connection, enum lws_callback_reasons reason,
                   const char *detail)
 {
     switch (reason) {
@@ -151,7 +151,7 @@ static int on_end(struct connection *connection, enum lws_callback_reasons reaso
 static int on_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
                        size_t len)
 {
-    struct connection *connection;
+    struct line *connection;
 
     (void)user;
     switch (reason) {
@@ -434,13 +434,13 @@ void transport_worker_shutdown(struct transport *transport, struct worker *worke
     assert(owner->transport == transport);
     owner->stopping = true;
     listener_stop(owner);
-    for (struct connection *c = owner->connections; c != NULL; c = c->next) {
-        if (c->kind != CONNECTION_ACCEPTED)
+    for (struct line *c = owner->connections; c != NULL; c = c->next) {
+        if (c->kind != LINE_ACCEPTED)
             continue;
         if (c->ws != NULL)
             ws_close(c->ws, LWS_CLOSE_STATUS_GOINGAWAY, "Server shutting down");
         else
-            connection_kill(c);
+            line_kill(c);
     }
 }
 

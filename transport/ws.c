@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "transport/connection.h"
+#include "transport/line.h"
 
 #define PARTIAL_BYTES_MIN 4096
 #define SPARE_BYTES_MAX   (256 * 1024)
@@ -21,7 +21,7 @@
 #define PATH_BYTES_MAX    2000 /* and the request line at 2048 */
 #define AUTHORIZATION     "Authorization: "
 
-static struct connection *connection_of(const struct ws *ws)
+static struct line *connection_of(const struct ws *ws)
 {
     return ws->internal[0];
 }
@@ -92,7 +92,7 @@ static bool reserve(struct transport_worker *owner, struct ws *ws, size_t len)
 
 /* ---- Receiving ---- */
 
-static void deliver_partial(struct connection *connection)
+static void deliver_partial(struct line *connection)
 {
     struct transport_worker *owner = connection->owner;
     struct ws *ws = connection->ws;
@@ -107,7 +107,7 @@ static void deliver_partial(struct connection *connection)
     give_back(owner, data, capacity);
 }
 
-static void collect(struct connection *connection, const char *data, size_t len, bool last)
+static void collect(struct line *connection, const char *data, size_t len, bool last)
 {
     struct ws *ws = connection->ws;
 
@@ -123,7 +123,7 @@ static void collect(struct connection *connection, const char *data, size_t len,
         deliver_partial(connection);
 }
 
-int ws_on_received(struct connection *connection, char *data, size_t len)
+int ws_on_received(struct line *connection, char *data, size_t len)
 {
     struct ws *ws = connection->ws;
     size_t max = connection->owner->transport->options.message_bytes_max;
@@ -153,14 +153,14 @@ int ws_on_received(struct connection *connection, char *data, size_t len)
     return 0;
 }
 
-int ws_on_pong(struct connection *connection)
+int ws_on_pong(struct line *connection)
 {
     if (connection->ws != NULL)
         connection->ws->received_ns = worker_now_ns(connection->ws->worker);
     return 0;
 }
 
-int ws_on_peer_close(struct connection *connection, const uint8_t *payload, size_t len)
+int ws_on_peer_close(struct line *connection, const uint8_t *payload, size_t len)
 {
     connection->handshaking = true;
     if (len >= 2)
@@ -181,7 +181,7 @@ static void put_ping(struct ws_batch *batch)
     ws_frame_end(batch, WS_PING, sizeof(text));
 }
 
-static void fill(struct connection *connection, struct ws_batch *batch)
+static void fill(struct line *connection, struct ws_batch *batch)
 {
     struct transport_worker *owner = connection->owner;
     struct ws *ws = connection->ws;
@@ -208,7 +208,7 @@ static void fill(struct connection *connection, struct ws_batch *batch)
 }
 
 /* The close frame goes out by lws's own hand, which then waits for the answer. */
-static int start_closing(struct connection *connection)
+static int start_closing(struct line *connection)
 {
     struct ws *ws = connection->ws;
 
@@ -218,7 +218,7 @@ static int start_closing(struct connection *connection)
     return -1;
 }
 
-int ws_on_writeable(struct connection *connection)
+int ws_on_writeable(struct line *connection)
 {
     struct ws *ws = connection->ws;
     struct ws_batch batch;
@@ -265,7 +265,7 @@ void ws_ping(struct ws *ws)
 
 /* ---- Opening ---- */
 
-int ws_on_handshake(struct connection *connection, unsigned char **at, size_t room)
+int ws_on_handshake(struct line *connection, unsigned char **at, size_t room)
 {
     const char *value = connection->authorization;
 
@@ -275,13 +275,13 @@ int ws_on_handshake(struct connection *connection, unsigned char **at, size_t ro
     return 0;
 }
 
-int ws_on_established(struct connection *connection)
+int ws_on_established(struct line *connection)
 {
     struct ws *ws = connection->ws;
 
-    if (ws == NULL || (ws->closing && connection->kind == CONNECTION_DIALLED))
+    if (ws == NULL || (ws->closing && connection->kind == LINE_DIALLED))
         return -1;
-    if (connection->kind == CONNECTION_DIALLED)
+    if (connection->kind == LINE_DIALLED)
         worker_timer_stop(ws->worker, &connection->deadline);
     alloc_free(ws->transport->alloc, connection->authorization);
     connection->authorization = NULL;
@@ -298,13 +298,12 @@ int ws_on_established(struct connection *connection)
  * the dial moves on, so this repeats until closed(). */
 static void on_deadline(struct timer *timer)
 {
-    struct connection *connection =
-        (struct connection *)((char *)timer - offsetof(struct connection, deadline));
+    struct line *connection = (struct line *)((char *)timer - offsetof(struct line, deadline));
     struct worker *worker = connection->owner->worker;
 
     if (connection->failure == NULL)
         connection->failure = "timed out";
-    connection_kill(connection);
+    line_kill(connection);
     worker_timer_start(worker, timer, worker_now_ns(worker) + RETRY_NS);
 }
 
@@ -321,7 +320,7 @@ static bool authority(const struct ws_target *target, char *buffer, size_t len)
     return written > 0 && (size_t)written < len;
 }
 
-static struct lws *dial(struct connection *connection, const struct ws_target *target,
+static struct lws *dial(struct line *connection, const struct ws_target *target,
                         const char *host)
 {
     struct lws_client_connect_info info = {
@@ -346,7 +345,7 @@ static struct lws *dial(struct connection *connection, const struct ws_target *t
 
 /* lws may fail inside the call with or without a callback, and with or without having
  * freed its handle; `creating` makes the callbacks silent, and this sorts out the rest. */
-static bool start_dial(struct connection *connection, const struct ws_target *target,
+static bool start_dial(struct line *connection, const struct ws_target *target,
                        const char *host)
 {
     struct lws *wsi;
@@ -360,7 +359,7 @@ static bool start_dial(struct connection *connection, const struct ws_target *ta
     }
     connection->ws = NULL;
     if (wsi == NULL || connection->destroyed)
-        connection_free(connection);
+        line_free(connection);
     return false;
 }
 
@@ -375,21 +374,21 @@ parley_status ws_connect(struct transport *transport, struct worker *worker, str
                          const struct ws_target *target)
 {
     struct transport_worker *owner = transport_worker_of(worker);
-    struct connection *connection;
+    struct line *connection;
     char host[AUTHORITY_MAX];
 
     assert(ws->wsi == NULL && owner->transport == transport);
     ws_prepare(ws, owner, WS_CLIENT);
     if (owner->finished || !target_fits(target) || !authority(target, host, sizeof(host)))
         return PARLEY_EUNREACHABLE;
-    connection = connection_new(owner, CONNECTION_DIALLED);
+    connection = line_new(owner, LINE_DIALLED);
     if (connection == NULL)
         return PARLEY_ENOMEM;
     timer_init(&connection->deadline, on_deadline);
     if (target->authorization != NULL) {
         connection->authorization = alloc_string(transport->alloc, target->authorization);
         if (connection->authorization == NULL) {
-            connection_free(connection);
+            line_free(connection);
             return PARLEY_ENOMEM;
         }
     }
@@ -407,7 +406,7 @@ parley_status ws_connect(struct transport *transport, struct worker *worker, str
 
 void ws_close(struct ws *ws, uint16_t code, const char *reason)
 {
-    struct connection *connection;
+    struct line *connection;
 
     if (ws->wsi == NULL || ws->closing)
         return;
@@ -418,15 +417,15 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason)
     if (ws->open) {
         lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_SEND, CLOSE_SECONDS_MAX);
         lws_callback_on_writable(ws->wsi);
-    } else if (connection->kind == CONNECTION_DIALLED) {
+    } else if (connection->kind == LINE_DIALLED) {
         connection->failure = "abandoned";
-        connection_kill(connection);
+        line_kill(connection);
         worker_timer_start(ws->worker, &connection->deadline,
                            worker_now_ns(ws->worker) + RETRY_NS);
     }
 }
 
-void ws_report_closed(struct connection *connection, const char *detail)
+void ws_report_closed(struct line *connection, const char *detail)
 {
     struct ws *ws = connection->ws;
     struct ws_closed why;
@@ -434,17 +433,17 @@ void ws_report_closed(struct connection *connection, const char *detail)
     if (ws == NULL)
         return;
     connection->ws = NULL;
-    if (connection->creating && connection->kind == CONNECTION_DIALLED)
+    if (connection->creating && connection->kind == LINE_DIALLED)
         return; /* ws_connect() says so itself */
     why = (struct ws_closed){
         .was_open = ws->open,
         .code = connection->peer_code,
-        .http_status = ws->open || connection->kind == CONNECTION_ACCEPTED
+        .http_status = ws->open || connection->kind == LINE_ACCEPTED
                            ? 0
                            : lws_http_client_http_response(connection->wsi),
         .detail = connection->failure != NULL ? connection->failure : detail,
     };
-    if (connection->kind == CONNECTION_DIALLED)
+    if (connection->kind == LINE_DIALLED)
         worker_timer_stop(ws->worker, &connection->deadline);
     drop_partial(ws);
     ws->wsi = NULL;

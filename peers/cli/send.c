@@ -4,6 +4,7 @@
  * come. Results arrive on the runtime's workers, which put them into a table under a lock;
  * the main thread waits for them there and does all the printing.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
@@ -206,10 +207,12 @@ static void id_from_url(const char *url, char *id, size_t len)
 
     host = host != NULL ? host + 3 : url;
     for (; *host != '\0' && *host != '/' && used + 1 < len; host++) {
-        if (*host != '[' && *host != ']')
+        if (isalnum((unsigned char)*host) || strchr(".-:_", *host) != NULL)
             id[used++] = *host;
     }
     id[used] = '\0';
+    if (used == 0) /* the library says what is wrong with such an address */
+        snprintf(id, len, "peer");
 }
 
 static enum cli_exit find_entry(const struct send *send, parley_peer_entry *ret_entry)

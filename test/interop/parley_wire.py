@@ -8,6 +8,7 @@ import asyncio
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import uuid
@@ -174,6 +175,28 @@ async def websocket_garbage(node):
             check(f"{frame[:12]!r} closes", await closed_with(ws, frame), code)
 
 
+def unread_errors(node):
+    """A client that draws errors and reads none of them is closed, before they fill memory."""
+    with socket.create_connection(("127.0.0.1", node.port), DEADLINE) as connection:
+        connection.settimeout(DEADLINE)
+        connection.sendall(b"GET /ws/v1/peers HTTP/1.1\r\nHost: node\r\nUpgrade: websocket\r\n"
+                           b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                           b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+        frames = b"\x81\x81\0\0\0\0{" * 10000
+        try:
+            for _ in range(300):
+                connection.sendall(frames)
+        except OSError:
+            pass  # closed meanwhile: just as good
+        drawn = 0
+        try:
+            while data := connection.recv(1 << 16):
+                drawn += len(data)
+        except ConnectionResetError:
+            pass
+        check("3,000,000 bad frames draw few errors", drawn < (32 << 20), True)
+
+
 def http_delivery(node):
     session = str(uuid.uuid4())
     before = node.handled()
@@ -242,7 +265,7 @@ def main():
     with Node() as node:
         for case in (websocket_delivery, websocket_gap, websocket_replaced, websocket_garbage):
             asyncio.run(case(node))
-        for case in (http_delivery, http_message, endpoints):
+        for case in (unread_errors, http_delivery, http_message, endpoints):
             case(node)
     for failure in failures:
         print(failure)

@@ -3,12 +3,12 @@
  * What the files of the transport share: the transport, what it keeps per worker, and what
  * it keeps per connection. Not for other folders.
  *
- * A struct connection is libwebsockets' opaque user data of one connection, dialled or
+ * A struct line (of communication) is libwebsockets' opaque user data of one connection, dialled or
  * accepted. It lives exactly as long as lws's own handle, so a late callback never meets
  * freed memory; the owner's struct ws and an unanswered exchange only hang on it.
  */
-#ifndef PARLEY_TRANSPORT_CONNECTION_H
-#define PARLEY_TRANSPORT_CONNECTION_H
+#ifndef PARLEY_TRANSPORT_LINE_H
+#define PARLEY_TRANSPORT_LINE_H
 
 #include <ev.h>
 #include <libwebsockets.h>
@@ -59,7 +59,7 @@ struct transport_worker {
     struct lws_vhost *vhost_server;
     ev_timer kick;
     struct listener listener;
-    struct connection *connections; /* all of this worker */
+    struct line *connections; /* all of this worker */
     size_t connections_len;
     bool stopping; /* accepts no more; dials no more once `finished` */
     bool finished;
@@ -71,12 +71,12 @@ struct transport_worker {
     char scratch[4][HEADER_BYTES_MAX + 1]; /* header values, for the time of a callback */
 };
 
-enum connection_kind { CONNECTION_DIALLED, CONNECTION_ACCEPTED };
+enum line_kind { LINE_DIALLED, LINE_ACCEPTED };
 
-struct connection {
-    enum connection_kind kind;
+struct line {
+    enum line_kind kind;
     struct transport_worker *owner;
-    struct connection *next, *prev;
+    struct line *next, *prev;
     struct lws *wsi;
     struct ws *ws; /* NULL: none (any more) */
     bool creating; /* inside the call that makes the wsi */
@@ -104,20 +104,20 @@ static inline struct transport_worker *transport_worker_of(struct worker *worker
 /* transport.c */
 
 /** A zeroed connection in its worker's list, or NULL. */
-struct connection *connection_new(struct transport_worker *owner, enum connection_kind kind);
-void connection_free(struct connection *connection);
+struct line *line_new(struct transport_worker *owner, enum line_kind kind);
+void line_free(struct line *connection);
 /** Has lws close it soon, never inside this call. */
-void connection_kill(struct connection *connection);
+void line_kill(struct line *connection);
 
 /* ws.c: called by the dispatcher of lws's callbacks; each returns what lws expects. */
-int ws_on_established(struct connection *connection);
-int ws_on_received(struct connection *connection, char *data, size_t len);
-int ws_on_pong(struct connection *connection);
-int ws_on_writeable(struct connection *connection);
-int ws_on_peer_close(struct connection *connection, const uint8_t *payload, size_t len);
-int ws_on_handshake(struct connection *connection, unsigned char **at, size_t room);
+int ws_on_established(struct line *connection);
+int ws_on_received(struct line *connection, char *data, size_t len);
+int ws_on_pong(struct line *connection);
+int ws_on_writeable(struct line *connection);
+int ws_on_peer_close(struct line *connection, const uint8_t *payload, size_t len);
+int ws_on_handshake(struct line *connection, unsigned char **at, size_t room);
 /** Reports closed(), once; harmless when it has been or when there is no WebSocket. */
-void ws_report_closed(struct connection *connection, const char *detail);
+void ws_report_closed(struct line *connection, const char *detail);
 void ws_prepare(struct ws *ws, struct transport_worker *owner, enum ws_role role);
 
 /* http_rules.c: what is wrong with a request's head. */
@@ -136,13 +136,13 @@ char *http_path(struct lws *wsi, char *buffer, size_t len);
 char *http_query(struct lws *wsi, char *buffer, size_t len);
 
 /* http_server.c */
-int http_on_upgrade(struct connection *connection);
-int http_on_request(struct connection *connection);
-int http_on_body(struct connection *connection, const char *data, size_t len);
-int http_on_body_end(struct connection *connection);
-int http_on_writeable(struct connection *connection);
+int http_on_upgrade(struct line *connection);
+int http_on_request(struct line *connection);
+int http_on_body(struct line *connection, const char *data, size_t len);
+int http_on_body_end(struct line *connection);
+int http_on_writeable(struct line *connection);
 /** The connection is going: gone() for an unanswered exchange, memory freed. */
-void http_on_closed(struct connection *connection);
+void http_on_closed(struct line *connection);
 
 /* listener.c */
 parley_status listener_address(struct transport *transport, char *error, size_t error_len);
