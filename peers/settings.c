@@ -160,7 +160,7 @@ static const struct setting table[] = {
     {.path = "limits.connections_max", NUMBER(connections_max, 1, 1000000, 20000),
      .text = "connections accepted at once"},
     {.path = "limits.guests_max", NUMBER(guests_max, 1, 1000000, 1024),
-     .text = "senders remembered at once that are not among the peers"},
+     .text = "sessions of senders remembered at once; peers are always admitted"},
     {.path = "limits.session_idle_s", NUMBER(session_idle_s, 1, 7 * DAY_MS / 1000, 3600),
      .text = "seconds a sender is remembered after its connection closed"},
 

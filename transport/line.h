@@ -3,9 +3,9 @@
  * What the files of the transport share: the transport, what it keeps per worker, and what
  * it keeps per connection. Not for other folders.
  *
- * A struct line (of communication) is libwebsockets' opaque user data of one connection, dialled or
- * accepted. It lives exactly as long as lws's own handle, so a late callback never meets
- * freed memory; the owner's struct ws and an unanswered exchange only hang on it.
+ * A struct line (of communication) is libwebsockets' opaque user data of one connection,
+ * dialled or accepted. It lives exactly as long as lws's own handle, so a late callback never
+ * meets freed memory; the owner's struct ws and an unanswered exchange only hang on it.
  */
 #ifndef PARLEY_TRANSPORT_LINE_H
 #define PARLEY_TRANSPORT_LINE_H

@@ -9,10 +9,14 @@
 
 static void nested_payload(char *payload, size_t depth)
 {
-    memcpy(payload, "{\"a\":", 5);
-    memset(payload + 5, '[', depth - 1);
-    memset(payload + 5 + depth - 1, ']', depth - 1);
-    memcpy(payload + 5 + 2 * (depth - 1), "}", 2);
+    char *at = payload + sprintf(payload, "{\"a\":");
+
+    for (size_t i = 1; i < depth; i++)
+        *at++ = '[';
+    for (size_t i = 1; i < depth; i++)
+        *at++ = ']';
+    at[0] = '}';
+    at[1] = '\0';
 }
 
 static void deepest_payload_everywhere(parley_preference preference)
@@ -105,7 +109,8 @@ static void small_messages_in_large_batches(void)
         post_numbered(sender, peer, 0, n, &tally);
     memset(large, ' ', sizeof(large));
     large[0] = '{';
-    memcpy(large + sizeof(large) - 2, "}", 2);
+    large[sizeof(large) - 2] = '}';
+    large[sizeof(large) - 1] = '\0';
     CHECK_STATUS(post(sender, peer, large, &tally), OK);
     CHECK(check_wait(&tally.results, 501));
     CHECK_U64(tally.outcomes[PARLEY_DELIVERED], 500);
