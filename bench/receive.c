@@ -101,7 +101,7 @@ static void print_log(parley_log_level level, const char *line, void *user)
     fprintf(stderr, "receiver: %s\n", line);
 }
 
-static parley_status open_node(const struct receiver *receiver, char *error, size_t error_len,
+static parley_status open_node(struct receiver *receiver, char *error, size_t error_len,
                                parley **ret_node)
 {
     parley_options options;
@@ -116,6 +116,8 @@ static parley_status open_node(const struct receiver *receiver, char *error, siz
         options.guests_max = room;
     if (options.connections_max < 2 * room)
         options.connections_max = 2 * room;
+    options.on_message = handle; /* a restarted receiver is known to its senders at once */
+    options.on_message_user = receiver;
     options.log = print_log;
     options.log_level = PARLEY_LOG_ERROR;
     parley_status status;
@@ -136,8 +138,7 @@ static int serve(struct receiver *receiver)
         fprintf(stderr, "parley-bench: receiver: %s %s\n", parley_strerror(status), error);
         return EXIT_FAILED;
     }
-    if (parley_on_message(node, NULL, handle, receiver) != PARLEY_OK ||
-        parley_on_stats(node, figures, receiver) != PARLEY_OK)
+    if (parley_on_stats(node, figures, receiver) != PARLEY_OK)
         return EXIT_FAILED;
     printf("port %u\n", (unsigned)parley_port(node));
     fflush(stdout);

@@ -170,13 +170,12 @@ static enum cli_exit run(const struct cli_setup *setup)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
-    sigprocmask(SIG_BLOCK, &signals, NULL); /* before there are threads to inherit it */
+    sigprocmask(SIG_BLOCK, &signals, NULL);      /* before there are threads to inherit it */
+    setup->options->on_message = accept_message; /* before anybody can connect */
     status = parley_open(setup->options, error, sizeof(error), &runtime);
     if (status != PARLEY_OK)
         return open_failed(setup, status, error);
-    status = parley_on_message(runtime, NULL, accept_message, NULL);
-    code = status == PARLEY_OK ? announce(setup, runtime)
-                               : cli_fail(setup, CLI_FAILED, "%s", parley_strerror(status));
+    code = announce(setup, runtime);
     if (code == CLI_OK) {
         sigwait(&signals, &seen);
         code = drain(setup, runtime, &signals);
