@@ -245,7 +245,7 @@ void connection_heartbeat(struct connection *connection, uint64_t now_ns)
         connection->pinged_ns = 0;
     if (connection->pinged_ns != 0) {
         if (now_ns - connection->pinged_ns > options->heartbeat_grace_ms * NS_PER_MS)
-            ws_close(connection->ws, 1001, "heartbeat unanswered");
+            ws_close(connection->ws, 0, "heartbeat unanswered");
     } else if (now_ns > received + options->heartbeat_interval_ms * NS_PER_MS) {
         connection->pinged_ns = now_ns;
         ws_ping(connection->ws);

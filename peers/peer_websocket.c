@@ -361,7 +361,7 @@ static void heartbeat(struct peer *peer, uint64_t now)
     uint64_t received = link->ws.received_ns;
 
     if (link->pinged_ns != 0 && received < link->pinged_ns) {
-        give_up(peer, 1001, "heartbeat unanswered");
+        give_up(peer, 0, "heartbeat unanswered");
         return;
     }
     link->pinged_ns = 0;

@@ -179,7 +179,8 @@ parley_status ws_connect(struct transport *transport, struct worker *worker, str
                          const struct ws_target *target);
 
 /** Sends a close frame after what is buffered, then closes; closed() follows, never inside
- *  this call. A dial is abandoned. Does nothing when closing already. */
+ *  this call. A dial is abandoned. Does nothing when closing already. Code 0: at once and
+ *  without a close frame, for an other side that does not answer any more. */
 void ws_close(struct ws *ws, uint16_t code, const char *reason);
 
 /** Asks for fill(). Costs nothing when asked for already. */
