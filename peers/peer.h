@@ -9,7 +9,8 @@
  *
  *   peer.c            mailbox, results, timer, life and death
  *   peer_route.c      the choice of a transport, and what it leads to
- *   peer_websocket.c  dialling, greeting, frames out, acknowledgements in, heartbeat
+ *   peer_link.c       its WebSocket: dialling, heartbeat, loss, backoff
+ *   peer_frames.c     what the WebSocket carries: greeting, batches, acknowledgements
  *   peer_http.c       requests out, answers in, retries
  *   peer_batch.c      messages written as a batch
  */
@@ -224,6 +225,10 @@ enum websocket_state link_websocket_state(const struct peer *peer);
 /** Nothing of the link is under way. */
 bool link_quiet(const struct peer *peer);
 
+/** Closes a connection that failed us, to be dialled again. Code 0: without a word. */
+void link_give_up(struct peer *peer, uint16_t code, const char *reason);
+/** Open and greeted: what the other side takes (0: not said). */
+void link_open_with(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max);
 /** What a frame for `message` and those after it may take, given `room`. */
 size_t link_frame_room(const struct peer *peer, const struct message *message, size_t room);
 /** A text frame for the peer, from its WebSocket or its carrier. */

@@ -128,6 +128,31 @@ bool session_sweep(struct session *session, uint64_t now_ns, bool closing);
 /** The answer arrives at its origin. In connection.c and endpoints.c, by kind. */
 void inbound_answer(struct inbound_request *request);
 
+/* ---- between the files of the session, on its owner ----
+ *
+ *   session.c         life, list, requests' memory
+ *   session_run.c     messages and handlers
+ *   session_answer.c  what is told
+ */
+
+/** It is being used: it moves to the front of its owner's list. */
+void session_use(struct session *session);
+
+/** The owner's buffer for texts. */
+struct json_out session_scratch(const struct session *session);
+
+/** Makes the written text the request's answer; without memory it has none. */
+void session_set_answer(struct inbound_request *request, unsigned code,
+                        const struct json_out *out);
+void session_answer_detail(struct inbound_request *request, unsigned code, const char *detail);
+void session_answer_ack(struct inbound_request *request, unsigned code);
+
+/** Answers if everything up to request->until has its outcome. @return false: it waits */
+bool session_answer_or_wait(struct inbound_request *request);
+
+/** Answers what has waited too long. */
+void session_answer_late(struct session *session, uint64_t now_ns, bool closing);
+
 /** Makes a request. @return NULL: out of memory (the reference stays the caller's) */
 struct inbound_request *inbound_new(struct bench *origin, enum inbound_kind kind,
                                     struct session *session);

@@ -5,11 +5,8 @@
  *   idle ─▶ resolving ─▶ dialling ─▶ greeting ─▶ open
  *             └────────────┴────────────┴─▶ backoff ─▶ resolving …
  *
- * The other side greets first (status/connected); a parley's greeting says how far it has
- * received our session, which acknowledges what a lost connection left open. Frames out
- * are batches written straight into the transport's send buffer.
+ * What travels over it is in peer_frames.c.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,7 +17,6 @@
 #include "runtime/clock.h"
 
 #define GREETING_TIMEOUT_NS (2 * NS_PER_S)
-#define BATCH_BYTES_MIN     4096u
 
 static struct peer *peer_of(struct ws *ws)
 {
@@ -254,7 +250,7 @@ void link_close(struct peer *peer, uint16_t code, const char *reason)
 }
 
 /* Closes a connection that failed us, to be dialled again. */
-static void give_up(struct peer *peer, uint16_t code, const char *reason)
+void link_give_up(struct peer *peer, uint16_t code, const char *reason)
 {
     log_info(&peer->runtime->log, "peer %s: WebSocket closed: %s", peer->id, reason);
     peer_failed(peer);
@@ -361,7 +357,7 @@ static void heartbeat(struct peer *peer, uint64_t now)
     uint64_t received = link->ws.received_ns;
 
     if (link->pinged_ns != 0 && received < link->pinged_ns) {
-        give_up(peer, 0, "heartbeat unanswered");
+        link_give_up(peer, 0, "heartbeat unanswered");
         return;
     }
     link->pinged_ns = 0;
@@ -385,47 +381,11 @@ void link_timer(struct peer *peer, uint64_t now)
     if (link->state == LINK_BACKOFF)
         link_dial(peer, true);
     else if (link->state == LINK_GREETING)
-        give_up(peer, 1002, "no greeting within 2 s");
+        link_give_up(peer, 1002, "no greeting within 2 s");
     else if (link->state == LINK_OPEN)
         heartbeat(peer, now);
     else
         link->next_ns = CLOCK_NEVER;
-}
-
-/* ---- What arrives ---- */
-
-static void reject(struct peer *peer, const struct json_doc *doc,
-                   const struct json_item *first)
-{
-    char detail[PARLEY_DETAIL_MAX];
-    uint64_t number;
-
-    for (const struct json_item *item = first; item != NULL; item = json_next(doc, item)) {
-        if (rejection_read(doc, item, &number, detail) != PARLEY_OK)
-            continue;
-        delivery_answer(&peer->delivery, number, PARLEY_REJECTED, 0, detail);
-        peer_flush(peer); /* while `detail` is there */
-    }
-}
-
-static void clear_suspicion(struct peer *peer)
-{
-    if (!peer->link.suspect)
-        return;
-    peer->link.suspect = false;
-    peer->delivery.limits.in_flight_max = peer->link.in_flight_max;
-}
-
-void peer_acknowledged(struct peer *peer, const struct json_doc *doc, uint64_t ack_seq,
-                       const struct json_item *rejected)
-{
-    uint64_t base = delivery_base(&peer->delivery);
-
-    reject(peer, doc, rejected);
-    if (!delivery_ack(&peer->delivery, ack_seq, NULL, 0))
-        give_up(peer, 1002, "acknowledgement of numbers never sent");
-    else if (delivery_base(&peer->delivery) != base)
-        clear_suspicion(peer);
 }
 
 static uint64_t lower_of(uint64_t said, uint64_t own)
@@ -433,7 +393,7 @@ static uint64_t lower_of(uint64_t said, uint64_t own)
     return said != 0 && said < own ? said : own;
 }
 
-static void open_with(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max)
+void link_open_with(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max)
 {
     struct link *link = &peer->link;
     const parley_options *options = &peer->runtime->options;
@@ -457,7 +417,7 @@ static void open_with(struct peer *peer, uint64_t batch_bytes, uint64_t in_fligh
 void link_carried(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max)
 {
     lost(peer); /* what another carrier held */
-    open_with(peer, batch_bytes, in_flight_max);
+    link_open_with(peer, batch_bytes, in_flight_max);
 }
 
 void link_carrier_lost(struct peer *peer)
@@ -465,194 +425,4 @@ void link_carrier_lost(struct peer *peer)
     lost(peer);
     set_idle(peer, "the connection it opened was closed");
     carrier_seek(peer); /* another one may have been open for longer */
-}
-
-static void greeted(struct peer *peer, const struct json_doc *doc,
-                    const struct greeting *greeting)
-{
-    struct link *link = &peer->link;
-
-    open_with(peer, greeting->max_batch_bytes, greeting->max_in_flight);
-    memcpy(link->entity, greeting->entity_id, sizeof(link->entity));
-    link->hello_due = true;
-    link->pinged_ns = 0;
-    link->next_ns = link->opened_ns + peer->runtime->options.heartbeat_interval_ms * NS_PER_MS;
-    if (greeting->last_seq_known && strcmp(greeting->peer_session_id, peer->session_id) == 0)
-        peer_acknowledged(peer, doc, greeting->last_seq, greeting->rejected);
-    ws_want_write(&link->ws);
-}
-
-static void on_greeting(struct peer *peer, const struct json_doc *doc)
-{
-    struct envelope_error error;
-    struct greeting greeting;
-
-    if (peer->link.state != LINK_GREETING)
-        return;
-    if (greeting_read(doc, doc->items, &greeting, &error) != PARLEY_OK)
-        give_up(peer, 1002, "malformed greeting");
-    else if (!greeting.parley || !peer->runtime->options.parley_protocol)
-        give_up(peer, 1000, "the peer does not speak parley/1");
-    else
-        greeted(peer, doc, &greeting);
-}
-
-static void on_ack(struct peer *peer, const struct json_doc *doc)
-{
-    struct envelope_error error;
-    struct ack ack;
-
-    if (ack_read(doc, doc->items, &ack, &error) != PARLEY_OK)
-        give_up(peer, 1002, "malformed acknowledgement");
-    else if (strcmp(ack.session_id, peer->session_id) == 0)
-        peer_acknowledged(peer, doc, ack.ack_seq, ack.rejected);
-}
-
-/* The other side sends over the WebSocket that we opened. */
-static void on_batch(struct peer *peer, const struct json_doc *doc, const char *text,
-                     size_t len)
-{
-    struct link *link = &peer->link;
-    struct envelope_error error;
-    struct batch batch;
-
-    /* The other side may have made a new peer of us, and with it a new session. */
-    if (link->inbound != NULL && link->inbound->session_id[0] != '\0' &&
-        batch_read(doc, doc->items, &batch, &error) == PARLEY_OK &&
-        strcmp(batch.session_id, link->inbound->session_id) != 0) {
-        connection_left(link->inbound);
-        link->inbound = NULL;
-    }
-    if (link->inbound == NULL)
-        link->inbound = connection_on_link(peer->bench, &link->ws, link->entity);
-    if (link->inbound == NULL)
-        give_up(peer, 1013, "out of memory");
-    else
-        connection_batch(link->inbound, doc, text, len);
-}
-
-static void on_frame(struct peer *peer, const struct json_doc *doc, const char *data,
-                     size_t len)
-{
-    char text[PARLEY_DETAIL_MAX];
-
-    switch (frame_kind(doc, doc->items)) {
-    case FRAME_STATUS_CONNECTED:
-        on_greeting(peer, doc);
-        break;
-    case FRAME_ACK:
-        on_ack(peer, doc);
-        break;
-    case FRAME_BATCH:
-        if (peer->link.state == LINK_OPEN && peer->link.carrier == NULL)
-            on_batch(peer, doc, data, len);
-        break;
-    case FRAME_ERROR:
-        error_read(doc, doc->items, text, sizeof(text));
-        log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
-        break;
-    default:
-        break; /* PROTOCOL.md: what a client does not know it ignores */
-    }
-}
-
-void link_read(struct peer *peer, const char *text, size_t len)
-{
-    struct json_doc *doc = &peer->bench->doc;
-    const struct json_limits limits = {
-        .depth_max = service_depth_max(peer->runtime),
-        .bytes_max = (uint32_t)len + 1, /* the transport has its own limit */
-    };
-    struct json_error error;
-
-    if (json_scan(doc, text, len, &limits, ACK_RECORD_DEPTH, &error) == PARLEY_OK) {
-        on_frame(peer, doc, text, len);
-        return;
-    }
-    peer->bench->counts.protocol_errors++;
-    give_up(peer, 1007, "malformed JSON");
-}
-
-void link_received(struct ws *ws, char *data, size_t len, bool binary)
-{
-    struct peer *peer = peer_of(ws);
-
-    peer_alive(peer);
-    if (binary) {
-        peer->bench->counts.protocol_errors++;
-        give_up(peer, 1003, "binary frame");
-    } else {
-        link_read(peer, data, len);
-    }
-    peer_settle(peer);
-}
-
-/* ---- What goes out ---- */
-
-static void write_hello(struct peer *peer, struct ws_batch *batch)
-{
-    const parley_options *options = &peer->runtime->options;
-    struct greeting hello = {
-        .parley = true,
-        .max_message_bytes = options->message_bytes_max,
-        .max_batch_bytes = options->batch_bytes_max,
-        .max_in_flight = options->in_flight_max,
-    };
-    struct json_out out = {0};
-
-    snprintf(hello.entity_id, sizeof(hello.entity_id), "%s", peer->runtime->node_id);
-    memcpy(hello.session_id, peer->session_id, sizeof(peer->session_id));
-    out.buffer = ws_frame_begin(batch, BATCH_BYTES_MIN / 2, &out.capacity);
-    if (out.buffer == NULL)
-        return;
-    greeting_write_hello(&out, &hello, NULL, 0, clock_wall_us());
-    ws_frame_end(batch, WS_TEXT, out.len);
-    peer->link.hello_due = false;
-}
-
-size_t link_frame_room(const struct peer *peer, const struct message *message, size_t room)
-{
-    size_t alone = message->delivery.bytes + BATCH_BYTES_MIN;
-    size_t most = peer->link.batch_bytes > alone ? peer->link.batch_bytes : alone;
-
-    return room < most ? room : most;
-}
-
-/* @return whether a frame was written */
-static bool write_frame(struct peer *peer, struct ws_batch *batch)
-{
-    struct json_out out = {0};
-    uint64_t number;
-    struct message *message = peer_next(peer, ROUTE_WEBSOCKET, &number);
-
-    if (message == NULL)
-        return false;
-    out.buffer =
-        ws_frame_begin(batch, message->delivery.bytes + BATCH_BYTES_MIN / 2, &out.capacity);
-    if (out.buffer == NULL)
-        return false;
-    out.capacity = link_frame_room(peer, message, out.capacity);
-    if (peer_write_batch(peer, ROUTE_WEBSOCKET, UINT32_MAX, &out, &number) == 0) {
-        ws_frame_drop(batch);
-        return false;
-    }
-    ws_frame_end(batch, WS_TEXT, out.len);
-    return true;
-}
-
-void link_fill(struct ws *ws, struct ws_batch *batch)
-{
-    struct peer *peer = peer_of(ws);
-
-    if (peer->link.state != LINK_OPEN)
-        return;
-    if (peer->link.hello_due)
-        write_hello(peer, batch);
-    if (peer->link.inbound != NULL)
-        connection_write(peer->link.inbound, batch);
-    if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
-        while (write_frame(peer, batch))
-            ;
-    }
-    peer->bench->counts.wire_bytes_out += batch->used;
 }

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a session runs: the receiver's rule around the host's handlers, for batches and
+ * single envelopes, asked for on the owner's worker or from another one.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "peers/connection.h"
+#include "peers/session.h"
+#include "runtime/clock.h"
+
+#define CLOSE_PROTOCOL  1002
+#define CLOSE_TRY_LATER 1013
+#define CLOSE_GAP       4009
+
+/* ---- Messages ---- */
+
+static void refuse(struct session *session, uint64_t number, const char *detail)
+{
+    receive_finish(&session->receive, number, detail);
+    session->bench->counts.handled++;
+    session->bench->counts.handler_rejected++;
+}
+
+static void run_handler(struct session *session, const struct envelope *envelope,
+                        uint64_t number, parley_transport transport)
+{
+    const struct handler *handler =
+        handlers_find(handlers_get(&session->runtime->handlers), envelope->msg_type);
+    struct bench_counts *counts = &session->bench->counts;
+    char detail[PARLEY_DETAIL_MAX] = "";
+    parley_incoming incoming = {
+        .size = sizeof(incoming),
+        .sender = session->sender,
+        .type = envelope->msg_type,
+        .payload = envelope->payload,
+        .payload_len = envelope->payload_len,
+        .session_id = session->session_id,
+        .number = number,
+        .timestamp = envelope->timestamp,
+        .transport = transport,
+        .redelivered = envelope->redelivered,
+        .token = {session->id, number},
+    };
+
+    if (handler == NULL) {
+        counts->unhandled++;
+        receive_finish(&session->receive, number, NULL);
+        return;
+    }
+    switch (handler->run(&incoming, detail, handler->user)) {
+    case PARLEY_ACCEPT:
+        counts->handled++;
+        receive_finish(&session->receive, number, NULL);
+        break;
+    case PARLEY_REJECT:
+        detail[PARLEY_DETAIL_MAX - 1] = '\0';
+        refuse(session, number, detail[0] != '\0' ? detail : "rejected by the handler");
+        break;
+    case PARLEY_LATER:
+        break;
+    }
+}
+
+/* One message of a batch. @return RECEIVE_RUN or _REPEAT: go on; else stop reading */
+static enum receive_decision take(struct session *session, const struct json_doc *doc,
+                                  const struct json_item *item, uint64_t number,
+                                  parley_transport transport)
+{
+    enum receive_decision decision = receive_begin(&session->receive, number);
+    struct envelope_error error;
+    struct envelope envelope;
+
+    if (decision == RECEIVE_REPEAT)
+        session->bench->counts.repeats++;
+    if (decision != RECEIVE_RUN)
+        return decision;
+    envelope.sender_id[0] = envelope.recipient_id[0] = envelope.message_id[0] = '\0';
+    if (batch_message_read(doc, item, &envelope, &error) != PARLEY_OK) {
+        session->bench->counts.protocol_errors++;
+        refuse(session, number, error.text);
+    } else if (envelope.is_void) {
+        receive_finish(&session->receive, number, NULL);
+    } else if (envelope.payload_len > session->runtime->options.message_bytes_max) {
+        refuse(session, number, "message exceeds message_bytes_max");
+    } else {
+        run_handler(session, &envelope, number, transport);
+    }
+    return RECEIVE_RUN;
+}
+
+/* @return the decision that stopped it, or RECEIVE_RUN */
+static enum receive_decision run_batch(struct session *session, const struct json_doc *doc,
+                                       const struct batch *batch, parley_transport transport,
+                                       uint64_t *ret_last)
+{
+    enum receive_decision decision = RECEIVE_RUN;
+    uint64_t number = batch->first_seq;
+
+    receive_base(&session->receive, batch->base_seq);
+    for (const struct json_item *item = batch->messages; item != NULL;
+         item = json_next(doc, item)) {
+        decision = take(session, doc, item, number, transport);
+        if (decision != RECEIVE_RUN && decision != RECEIVE_REPEAT)
+            break;
+        number++;
+        decision = RECEIVE_RUN;
+    }
+    *ret_last = number - 1;
+    return decision;
+}
+
+/* ---- Requests ---- */
+
+static bool scan(struct session *session, struct inbound_request *request)
+{
+    const struct json_limits limits = {.depth_max = service_depth_max(session->runtime),
+                                       .bytes_max = (uint32_t)request->len + 1};
+    struct json_error error;
+
+    return json_scan(&session->bench->doc, request->text, request->len, &limits,
+                     BATCH_RECORD_DEPTH, &error) == PARLEY_OK;
+}
+
+unsigned session_run_frame(struct session *session, const struct json_doc *doc,
+                           struct envelope_error *ret_error)
+{
+    struct batch batch;
+    uint64_t last;
+
+    session_use(session);
+    if (batch_read(doc, doc->items, &batch, ret_error) != PARLEY_OK) {
+        session->bench->counts.protocol_errors++;
+        return CLOSE_PROTOCOL;
+    }
+    switch (run_batch(session, doc, &batch, PARLEY_TRANSPORT_WEBSOCKET, &last)) {
+    case RECEIVE_GAP:
+        snprintf(ret_error->text, sizeof(ret_error->text), "SEQUENCE_GAP");
+        return CLOSE_GAP;
+    case RECEIVE_FULL:
+    case RECEIVE_NO_MEMORY:
+        snprintf(ret_error->text, sizeof(ret_error->text), "try again later");
+        return CLOSE_TRY_LATER;
+    default:
+        return 0;
+    }
+}
+
+static void handle_frame(struct session *session, struct inbound_request *request,
+                         const struct json_doc *doc)
+{
+    struct envelope_error error;
+    unsigned code = session_run_frame(session, doc, &error);
+    struct json_out out = session_scratch(session);
+
+    if (code == 0) {
+        session->ack_owed = !connection_acknowledge(request->connection, session);
+        alloc_free(&session->runtime->alloc, request->text);
+        request->text = NULL;
+        return;
+    }
+    error_write(&out, error.text);
+    session_set_answer(request, code, &out);
+}
+
+static bool handle_batch(struct session *session, struct inbound_request *request,
+                         const struct json_doc *doc)
+{
+    struct envelope_error error;
+    struct batch batch;
+
+    if (batch_read(doc, doc->items, &batch, &error) != PARLEY_OK) {
+        session->bench->counts.protocol_errors++;
+        session_answer_detail(request, 400, error.text);
+        return true;
+    }
+    switch (run_batch(session, doc, &batch, PARLEY_TRANSPORT_HTTP, &request->until)) {
+    case RECEIVE_GAP:
+        session_answer_ack(request, 409);
+        return true;
+    case RECEIVE_FULL:
+    case RECEIVE_NO_MEMORY:
+        session_answer_ack(request, 200);
+        return true;
+    default:
+        return session_answer_or_wait(request);
+    }
+}
+
+static enum receive_decision begin_message(struct session *session,
+                                           const struct envelope *envelope, uint64_t *number)
+{
+    struct receive *receive = &session->receive;
+
+    *number = envelope->number;
+    if (session->session_id[0] == '\0' || envelope->number == 0) {
+        *number = receive->watermark + 1; /* no numbers of its own: ours, so it can be named */
+        return receive_begin_old(receive, *number);
+    }
+    if (envelope->base_seq == 0)
+        return receive_begin_old(receive, envelope->number);
+    receive_base(receive, envelope->base_seq);
+    return receive_begin(receive, envelope->number);
+}
+
+static bool handle_message(struct session *session, struct inbound_request *request,
+                           const struct json_doc *doc)
+{
+    struct envelope_error error;
+    struct envelope envelope;
+    uint64_t number;
+
+    if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK) {
+        session_answer_detail(request, 400, error.text);
+        return true;
+    }
+    switch (begin_message(session, &envelope, &number)) {
+    case RECEIVE_RUN:
+        run_handler(session, &envelope, number, PARLEY_TRANSPORT_HTTP);
+        break;
+    case RECEIVE_REPEAT:
+        session->bench->counts.repeats++;
+        if (envelope.base_seq == 0) {
+            session_answer_detail(request, 400, "SEQUENCE_ERROR");
+            return true;
+        }
+        break;
+    case RECEIVE_GAP:
+        session_answer_detail(request, 409, "SEQUENCE_GAP");
+        return true;
+    case RECEIVE_FULL:
+    case RECEIVE_NO_MEMORY:
+        session_answer_detail(request, 503, "try again later");
+        return true;
+    }
+    request->until = number;
+    return session_answer_or_wait(request);
+}
+
+/* Its origin has scanned it, so this is a lack of memory. */
+static void refuse_text(struct inbound_request *request)
+{
+    struct json_out out = session_scratch(request->session);
+
+    if (request->kind != INBOUND_FRAME) {
+        session_answer_detail(request, 503, "try again later");
+        return;
+    }
+    error_write(&out, "try again later");
+    session_set_answer(request, CLOSE_TRY_LATER, &out);
+}
+
+static void attach(struct session *session, struct inbound_request *request)
+{
+    struct json_out out = session_scratch(session);
+
+    if (session->connection != NULL)
+        connection_replaced(session->connection, session);
+    session->connection = request->connection;
+    session_write_greeting(session->runtime, session, &out);
+    session_set_answer(request, 0, &out);
+}
+
+bool session_handle(struct session *session, struct inbound_request *request,
+                    const struct json_doc *doc)
+{
+    session_use(session);
+    request->control.kind = CONTROL_ANSWER;
+    if (request->kind == INBOUND_ATTACH) {
+        attach(session, request);
+        return true;
+    }
+    if (request->kind == INBOUND_DETACH) {
+        if (session->connection == request->connection)
+            session->connection = NULL;
+        return true;
+    }
+    if (doc == NULL && !scan(session, request)) {
+        refuse_text(request);
+        return true;
+    }
+    if (doc == NULL)
+        doc = &session->bench->doc;
+    if (request->kind == INBOUND_MESSAGE)
+        return handle_message(session, request, doc);
+    if (request->kind == INBOUND_BATCH)
+        return handle_batch(session, request, doc);
+    handle_frame(session, request, doc);
+    return true;
+}
+
+void session_ask(struct inbound_request *request, const struct json_doc *doc, const char *text,
+                 size_t len)
+{
+    struct session *session = request->session;
+    const struct alloc *alloc = &session->runtime->alloc;
+
+    if (session->bench == request->origin) {
+        if (session_handle(session, request, doc))
+            inbound_answer(request);
+        return;
+    }
+    if (text != NULL) {
+        request->text = alloc_bytes(alloc, len);
+        if (request->text == NULL) {
+            request->control.kind = CONTROL_ANSWER;
+            request->code = request->kind == INBOUND_FRAME ? CLOSE_TRY_LATER : 503;
+            inbound_answer(request);
+            return;
+        }
+        memcpy(request->text, text, len);
+        request->len = len;
+    }
+    actor_post_control(&session->actor, &request->control.node);
+}
