@@ -63,8 +63,10 @@ struct host {
     uint32_t workers;
     struct end ends[ENDS_MAX]; /* accepted */
     counter accepted, requests, gone;
-    unsigned refuse;                  /* answer accept() with this status */
-    void (*prepare)(struct end *end); /* an accepted end's behaviour */
+    /* may change while the node runs */
+    _Atomic(unsigned) refuse;                      /* answer accept() with this status */
+    void (*_Atomic prepare)(struct end *end);      /* an accepted end's behaviour */
+    /* set while the node runs, as the next one */ /* an accepted end's behaviour */
     void (*request)(struct host *host, struct http_exchange *exchange);
     char query[256], authorization[256], remote[64];
     struct http_exchange *pending; /* of request_later() */
@@ -134,8 +136,10 @@ static inline struct ws *on_host_accept(const struct ws_upgrade *upgrade,
         return NULL;
     }
     host->ends[index].host = host;
-    if (host->prepare != NULL)
-        host->prepare(&host->ends[index]);
+    void (*prepare)(struct end * end) = host->prepare;
+
+    if (prepare != NULL)
+        prepare(&host->ends[index]);
     atomic_fetch_add(&host->by_worker[worker_index(upgrade->worker)], 1);
     atomic_fetch_add(&host->accepted, 1);
     return &host->ends[index].ws;
