@@ -64,9 +64,8 @@ struct host {
     struct end ends[ENDS_MAX]; /* accepted */
     counter accepted, requests, gone;
     /* may change while the node runs */
-    _Atomic(unsigned) refuse;                      /* answer accept() with this status */
-    void (*_Atomic prepare)(struct end *end);      /* an accepted end's behaviour */
-    /* set while the node runs, as the next one */ /* an accepted end's behaviour */
+    _Atomic(unsigned) refuse;                 /* answer accept() with this status */
+    void (*_Atomic prepare)(struct end *end); /* an accepted end's behaviour */
     void (*request)(struct host *host, struct http_exchange *exchange);
     char query[256], authorization[256], remote[64];
     struct http_exchange *pending; /* of request_later() */
