@@ -84,11 +84,13 @@ void carrier_acknowledged(struct connection *connection, const char *text, size_
         alloc_free(alloc, note);
 }
 
-void carrier_closed(struct connection *connection)
+void carrier_closed(struct connection *connection, unsigned code)
 {
     struct carrier_note *down = connection->down;
 
     connection->down = NULL;
+    if (down != NULL)
+        down->code = code;
     if (down != NULL && !post_to_peer(connection, down))
         alloc_free(&connection->bench->runtime->alloc, down);
 }
@@ -155,7 +157,7 @@ void carrier_told(struct peer *peer, struct carrier_note *note)
         link_read(peer, note->text, note->len);
     } else if (peer->link.carrier == note->connection) {
         carrier_release(peer, false);
-        link_carrier_lost(peer);
+        link_carrier_lost(peer, note->code);
     }
     alloc_free(&peer->runtime->alloc, note);
 }

@@ -21,6 +21,7 @@ struct carrier_note {
         control; /* CONTROL_CARRIER_UP, _DOWN, _ACK to the peer; _FRAME, _GONE back */
     struct connection *connection;
     uint64_t batch_bytes, in_flight_max; /* with _UP: what the other side takes */
+    unsigned code;                       /* with _DOWN: the close code that came */
     bool close;                          /* with _GONE: nobody needs the connection any more */
     size_t len;
     char text[]; /* with _ACK, _FRAME */
@@ -34,8 +35,8 @@ void carrier_offer(struct connection *connection);
 /** An acknowledgement has arrived on a connection that carries a peer. */
 void carrier_acknowledged(struct connection *connection, const char *text, size_t len);
 
-/** The connection has closed. */
-void carrier_closed(struct connection *connection);
+/** The connection has closed, with the code that came. */
+void carrier_closed(struct connection *connection, unsigned code);
 
 /** _FRAME or _GONE from the peer. Frees the note. */
 void carrier_noted(struct carrier_note *note);

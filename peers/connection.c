@@ -213,14 +213,14 @@ void connection_opened(struct ws *ws)
         greet(connection);
 }
 
-void connection_left(struct connection *connection)
+void connection_left(struct connection *connection, unsigned code)
 {
     struct inbound_request *detach = connection->detach;
 
     connection->closed = true;
     connection->detach = NULL;
     connection->asked++; /* not freed before the end of this function */
-    carrier_closed(connection);
+    carrier_closed(connection, code);
     if (detach != NULL) { /* it gives back the connection's reference */
         connection->asked++;
         session_ask(detach, NULL, NULL, 0);
@@ -230,8 +230,7 @@ void connection_left(struct connection *connection)
 
 void connection_closed(struct ws *ws, const struct ws_closed *why)
 {
-    (void)why;
-    connection_left(connection_of(ws));
+    connection_left(connection_of(ws), why->code);
 }
 
 void connection_heartbeat(struct connection *connection, uint64_t now_ns)

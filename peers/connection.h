@@ -66,8 +66,9 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
 /** Appends what is to be said: errors, greetings, carried frames, acknowledgements. */
 void connection_write(struct connection *connection, struct ws_batch *batch);
 
-/** The WebSocket has closed; the connection frees itself once nobody will post to it. */
-void connection_left(struct connection *connection);
+/** The WebSocket has closed, with the code that came (0: none); the connection frees itself
+ * once nobody will post to it. */
+void connection_left(struct connection *connection, unsigned code);
 
 /** Says a text, copied. */
 void connection_say(struct connection *connection, const char *text, size_t len);

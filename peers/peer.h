@@ -236,7 +236,7 @@ void link_read(struct peer *peer, const char *text, size_t len);
 /** The peer is reached over a connection it opened; what the other side takes (0: not said).
  */
 void link_carried(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max);
-void link_carrier_lost(struct peer *peer);
+void link_carrier_lost(struct peer *peer, unsigned code);
 
 /* the transport's events for a peer's WebSocket */
 void link_opened(struct ws *ws);

@@ -111,7 +111,7 @@ static void on_batch(struct peer *peer, const struct json_doc *doc, const char *
     if (link->inbound != NULL && link->inbound->session_id[0] != '\0' &&
         batch_read(doc, doc->items, &batch, &error) == PARLEY_OK &&
         strcmp(batch.session_id, link->inbound->session_id) != 0) {
-        connection_left(link->inbound);
+        connection_left(link->inbound, 0);
         link->inbound = NULL;
     }
     if (link->inbound == NULL)

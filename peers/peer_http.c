@@ -193,7 +193,8 @@ static enum verdict judge_client_error(const struct peer *peer, const char *deta
         return VERDICT_SMALLER;
     if (!arrived_before(peer, detail))
         return VERDICT_REJECTED;
-    return peer->post.parley ? VERDICT_RESEND : VERDICT_DELIVERED;
+    return peer->post.parley && peer->runtime->options.parley_protocol ? VERDICT_RESEND
+                                                                       : VERDICT_DELIVERED;
 }
 
 static enum verdict judge(const struct peer *peer, const char *detail)

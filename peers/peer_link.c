@@ -312,13 +312,13 @@ static void after_close(struct peer *peer, bool redial, const char *reason)
 }
 
 /* Sent alone, it was the front message that the peer could not read. */
-static void blame_front(struct peer *peer, const struct ws_closed *why)
+static void blame_front(struct peer *peer, unsigned code, const char *reason)
 {
     struct link *link = &peer->link;
     const struct delivery_message *front = peer->delivery.front;
     char detail[PARLEY_DETAIL_MAX];
 
-    if ((why->code != 1002 && why->code != 1003 && why->code != 1007 && why->code != 1009) ||
+    if ((code != 1002 && code != 1003 && code != 1007 && code != 1009) ||
         link->state != LINK_OPEN || peer->delivery.route != PARLEY_TRANSPORT_WEBSOCKET ||
         peer->delivery.outstanding == 0)
         return;
@@ -326,8 +326,8 @@ static void blame_front(struct peer *peer, const struct ws_closed *why)
         link->suspect = true;
         return;
     }
-    snprintf(detail, sizeof(detail), "the peer closed the connection over it: %u %s",
-             why->code, why->detail != NULL ? why->detail : "");
+    snprintf(detail, sizeof(detail), "the peer closed the connection over it: %u %s", code,
+             reason);
     delivery_answer(&peer->delivery, front->number, PARLEY_REJECTED, 0, detail);
     peer_flush(peer); /* while `detail` is there */
 }
@@ -335,17 +335,18 @@ static void blame_front(struct peer *peer, const struct ws_closed *why)
 void link_closed(struct ws *ws, const struct ws_closed *why)
 {
     struct peer *peer = peer_of(ws);
+    const char *reason =
+        why->detail != NULL && why->detail[0] != '\0' ? why->detail : "closed";
     bool redial = peer->link.redial;
 
     if (peer->link.inbound != NULL)
-        connection_left(peer->link.inbound);
+        connection_left(peer->link.inbound, 0);
     peer->link.inbound = NULL;
     peer->link.redial = false;
     peer->link.next_ns = CLOCK_NEVER;
-    blame_front(peer, why);
+    blame_front(peer, why->code, reason);
     lost(peer);
-    after_close(peer, redial,
-                why->detail != NULL && why->detail[0] != '\0' ? why->detail : "closed");
+    after_close(peer, redial, reason);
     peer_settle(peer);
 }
 
@@ -420,8 +421,9 @@ void link_carried(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_ma
     link_open_with(peer, batch_bytes, in_flight_max);
 }
 
-void link_carrier_lost(struct peer *peer)
+void link_carrier_lost(struct peer *peer, unsigned code)
 {
+    blame_front(peer, code, "");
     lost(peer);
     set_idle(peer, "the connection it opened was closed");
     carrier_seek(peer); /* another one may have been open for longer */

@@ -89,6 +89,7 @@ struct bench {
     struct session *sessions, *sessions_last; /* owned here, the one used last in front */
     struct timer sweep;                       /* of idle sessions */
     struct control close;                     /* CONTROL_CLOSE, once */
+    uint32_t crowded_seen; /* refused newcomers this worker has made room for */
     uint32_t starved_seen; /* refusals this worker's peers have been told of */
     uint32_t requests;     /* at sessions, made here and not freed yet */
     uint32_t rounds;       /* of statistics, asked for by GET */
@@ -116,6 +117,7 @@ struct parley {
     struct handlers handlers;
 
     _Atomic(uint32_t) starved;     /* refusals because the runtime's own bound was reached */
+    _Atomic(uint32_t) crowded;     /* newcomers refused because every session seemed in use */
     _Atomic(uint32_t) unhealthy;   /* peers, for GET /health */
     _Atomic(bool) draining;        /* parley_send() refuses */
     pthread_mutex_t settled_mutex; /* guards nothing but the wait below */

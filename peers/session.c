@@ -118,6 +118,22 @@ void session_free(struct session *session)
 
 /* ---- Sweeping ---- */
 
+static bool in_use(const struct session *session)
+{
+    return session->connection != NULL || session->waiting != NULL || session->forgotten ||
+           session->receive.watermark >
+               session->receive.ack_seq; /* a handler owes an answer */
+}
+
+static bool forget(struct session *session)
+{
+    if (!session_table_forget(&session->runtime->sessions, session))
+        return false;
+    session->forgotten = true;
+    actor_retire(&session->actor);
+    return true;
+}
+
 bool session_sweep(struct session *session, uint64_t now_ns, bool closing)
 {
     uint64_t idle_ns = session->runtime->options.session_idle_s * NS_PER_S;
@@ -125,13 +141,10 @@ bool session_sweep(struct session *session, uint64_t now_ns, bool closing)
     session_answer_late(session, now_ns, closing);
     if (session->ack_owed)
         session_progress(session);
-    if (session->connection != NULL || (!closing && now_ns - session->used_ns < idle_ns))
+    if (closing ? session->connection != NULL || session->forgotten
+                : in_use(session) || now_ns - session->used_ns < idle_ns)
         return false;
-    if (session->forgotten || !session_table_forget(&session->runtime->sessions, session))
-        return false;
-    session->forgotten = true;
-    actor_retire(&session->actor);
-    return true;
+    return forget(session);
 }
 
 static bool is_peer(struct parley *runtime, const char *id)
@@ -144,23 +157,20 @@ static bool is_peer(struct parley *runtime, const char *id)
     return known;
 }
 
-/* Makes room for a stranger: forgets the stranger's session that was used longest ago. */
-static bool evict(struct bench *bench)
+bool session_evict(struct bench *bench, bool any)
 {
     struct session *session = bench->sessions_last;
 
     for (unsigned i = 0; i < EVICTION_LOOKS && session != NULL; i++, session = session->prev) {
-        if (session->connection != NULL || session->waiting != NULL || session->forgotten ||
-            is_peer(bench->runtime, session->sender) ||
-            !session_table_forget(&bench->runtime->sessions, session))
-            continue;
-        session->forgotten = true;
-        actor_retire(&session->actor);
-        return true;
+        if (!in_use(session) && (any || !is_peer(bench->runtime, session->sender)) &&
+            forget(session))
+            return true;
     }
     return false;
 }
 
+/* A stranger takes a stranger's place. A peer may take any, and is admitted if all are in
+ * use: connections are bounded by themselves. */
 parley_status session_acquire(struct bench *bench, const char *sender, const char *session_id,
                               struct session **ret_session)
 {
@@ -170,8 +180,14 @@ parley_status session_acquire(struct bench *bench, const char *sender, const cha
 
     if (status != PARLEY_ELIMIT)
         return status;
-    if (!evict(bench) && !is_peer(bench->runtime, sender))
+    if (is_peer(bench->runtime, sender)) {
+        if (!session_evict(bench, false))
+            session_evict(bench, true);
+    } else if (!session_evict(bench, false)) {
+        /* relaxed: see bench.c */
+        atomic_fetch_add_explicit(&bench->runtime->crowded, 1, memory_order_relaxed);
         return PARLEY_ELIMIT;
+    }
     return session_table_acquire(table, sender, session_id, bench->worker, true, ret_session);
 }
 

@@ -121,6 +121,10 @@ void session_write_greeting(struct parley *runtime, const struct session *sessio
 parley_status session_acquire(struct bench *bench, const char *sender, const char *session_id,
                               struct session **ret_session);
 
+/** Forgets the session used longest ago of those that nobody uses; of a peer's only if `any`.
+ *  @return false: there was none among the oldest */
+bool session_evict(struct bench *bench, bool any);
+
 /** Answers waiting requests that have waited too long; forgets the session when it is idle.
  *  @return true: it was forgotten */
 bool session_sweep(struct session *session, uint64_t now_ns, bool closing);

@@ -178,7 +178,7 @@ int http_on_writeable(struct line *connection)
     if (answer == NULL)
         return 0;
     connection->answer = NULL;
-    last = answer->close;
+    last = answer->close || connection->owner->stopping;
     if (write_answer(connection, answer) < 0 || last)
         return -1;
     if (sent_ahead(connection))

@@ -162,6 +162,7 @@ void transport_worker_fini(struct transport *transport, struct worker *worker);
 /**
  * Stops listening and closes what was accepted, on this worker: WebSockets with 1001,
  * HTTP connections at once. closed() and gone() follow.
+ * Harmless when repeated, which ends what was between two states the first time.
  */
 void transport_worker_shutdown(struct transport *transport, struct worker *worker);
 

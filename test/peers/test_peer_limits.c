@@ -175,6 +175,104 @@ static void known_peers_are_always_admitted(void)
     CHECK_STATUS(parley_close(receiver), OK);
 }
 
+static parley_verdict finish_later(const parley_incoming *message, char *detail, void *user)
+{
+    (void)message;
+    (void)detail;
+    atomic_fetch_add((_Atomic(uint64_t) *)user, 1);
+    return PARLEY_LATER;
+}
+
+static bool connections_gone(void *user)
+{
+    parley_stats stats = {.size = sizeof(stats)};
+
+    return parley_stats_get(user, &stats) == PARLEY_OK && stats.ws_connections == 0;
+}
+
+static void owed_answers_are_not_forgotten(void)
+{
+    _Atomic(uint64_t) began = 0;
+    struct tally later = TALLY_INIT, other = TALLY_INIT;
+    parley_options options;
+    parley *receiver, *sender;
+    parley_peer first;
+
+    node_options(&options, "receiver");
+    options.listen_host = "127.0.0.1";
+    options.guests_max = 1;
+    options.workers = 1;
+    receiver = node_open(&options);
+    parley_on_message(receiver, NULL, finish_later, &began);
+    node_options(&options, "sender");
+    options.http_backoff_ms = 1;
+    sender = node_open(&options);
+    first = peer_to(sender, receiver, "first", PARLEY_WEBSOCKET_ONLY);
+    CHECK_STATUS(post(sender, first, "{}", &later), OK);
+    CHECK(check_wait(&began, 1));
+    CHECK_STATUS(parley_disconnect(sender, first), OK);
+    CHECK(check_until(connections_gone, receiver));
+    post(sender, peer_to(sender, receiver, "second", PARLEY_HTTP_ONLY), "{}", &other);
+    CHECK(check_wait(&other.results, 1));
+    CHECK_U64(other.outcomes[PARLEY_EXHAUSTED], 1); /* 503: the one session is in use */
+    CHECK_STATUS(parley_connect(sender, first), OK);
+    CHECK_U64(began, 1);
+    CHECK_STATUS(parley_close(sender), OK);
+    CHECK_STATUS(parley_close(receiver), OK);
+    CHECK_U64(began, 1);
+}
+
+static void unreadable_carried_message_is_isolated(void)
+{
+    struct tally tally = TALLY_INIT, unused = TALLY_INIT;
+    parley_options options;
+    parley *server, *client;
+    char payload[160];
+    parley_peer to_client, to_server;
+
+    node_options(&options, "server");
+    options.listen_host = "127.0.0.1";
+    server = node_open(&options);
+    CHECK_STATUS(parley_peer_add(server, "client", NULL, NULL, &to_client), OK);
+    node_options(&options, "client");
+    options.json_depth_max = 4;
+    options.reconnect_min_ms = 10;
+    client = node_open(&options);
+    to_server = peer_to(client, server, "server", PARLEY_WEBSOCKET_ONLY);
+    nested_payload(payload, 20);
+    CHECK_STATUS(post(server, to_client, "{\"good\":1}", &tally), OK);
+    CHECK_STATUS(post(server, to_client, payload, &tally), OK);
+    CHECK_STATUS(post(server, to_client, "{\"good\":2}", &tally), OK);
+    CHECK_STATUS(post(client, to_server, "{}", &unused), OK);
+    CHECK(check_wait(&tally.results, 3));
+    CHECK_U64(tally.outcomes[PARLEY_DELIVERED], 2);
+    CHECK_U64(tally.outcomes[PARLEY_REJECTED], 1);
+    CHECK_STATUS(parley_close(client), OK);
+    CHECK_STATUS(parley_close(server), OK);
+}
+
+static void closing_with_requests_under_way(void)
+{
+    enum { PEERS = 20 };
+    _Atomic(uint64_t) began = 0;
+    struct tally tally = TALLY_INIT;
+    parley *receiver = receiver_open(0, true), *sender;
+    parley_options options;
+    char id[32];
+
+    parley_on_message(receiver, NULL, finish_later, &began);
+    node_options(&options, "sender");
+    sender = node_open(&options);
+    for (unsigned i = 0; i < PEERS; i++) {
+        snprintf(id, sizeof(id), "peer-%u", i);
+        post(sender, peer_to(sender, receiver, id, PARLEY_HTTP_ONLY), "{}", &tally);
+    }
+    CHECK(check_wait(&began, PEERS));
+    CHECK_STATUS(parley_close(receiver), OK); /* its clients keep their connections open */
+    CHECK_STATUS(parley_close(sender), OK);
+    CHECK_U64(tally.results, PEERS);
+}
+
 /* ---- Handlers, health, broadcast, closing ---- */
 
 static void handler_is_there_from_the_start(void)
@@ -303,6 +401,10 @@ static const struct check_test tests[] = {
     {"message_bytes_max bounds messages, not batches", small_messages_in_large_batches},
     {"strangers beyond guests_max take turns", strangers_take_turns},
     {"known peers are admitted beyond guests_max", known_peers_are_always_admitted},
+    {"a session that owes an answer is not forgotten", owed_answers_are_not_forgotten},
+    {"a message a carried peer cannot read is rejected alone",
+     unreadable_carried_message_is_isolated},
+    {"a node closes with requests under way", closing_with_requests_under_way},
     {"the options' handler is there from the start", handler_is_there_from_the_start},
     {"an unhealthy HTTP peer is told", unhealthy_http_peer_is_told},
     {"a broadcast takes memory for its peers only", broadcast_costs_only_its_peers},
