@@ -449,17 +449,13 @@ void connection_received(struct ws *ws, char *data, size_t len, bool binary)
 {
     struct connection *connection = connection_of(ws);
     struct bench *bench = connection->bench;
-    const struct json_limits limits = {.depth_max = service_depth_max(bench->runtime),
-                                       .bytes_max = (uint32_t)len + 1};
-    struct json_error error;
 
     if (connection->ws->closing || connection->close_code != 0)
         return;
     if (binary) {
         bench->counts.protocol_errors++;
         ws_close(ws, 1003, "binary frame");
-    } else if (json_scan(&bench->doc, data, len, &limits, ACK_RECORD_DEPTH, &error) !=
-               PARLEY_OK) {
+    } else if (!bench_scan(bench, data, len, ACK_RECORD_DEPTH)) {
         bench->counts.protocol_errors++;
         say_error(connection, "Invalid JSON format");
         if (connection->hello.parley) /* it waits for an acknowledgement, not for a text */

@@ -98,15 +98,8 @@ static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
 
 static bool scan_body(struct http_exchange *exchange)
 {
-    struct bench *bench = bench_of(exchange->worker);
-    const struct json_limits limits = {
-        .depth_max = service_depth_max(bench->runtime),
-        .bytes_max = (uint32_t)exchange->body_len + 1,
-    };
-    struct json_error error;
-
-    if (json_scan(&bench->doc, exchange->body, exchange->body_len, &limits, BATCH_RECORD_DEPTH,
-                  &error) == PARLEY_OK)
+    if (bench_scan(bench_of(exchange->worker), exchange->body, exchange->body_len,
+                   BATCH_RECORD_DEPTH))
         return true;
     respond_detail(exchange, 400, "Invalid JSON");
     return false;

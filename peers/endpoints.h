@@ -16,7 +16,6 @@ void endpoints_gone(struct http_exchange *exchange, void *user);
 void endpoints_answered(struct inbound_request *request);
 
 /** GET /stats: the statistics have been gathered, or could not be. */
-struct stats_round;
 void endpoints_stats(struct http_exchange *exchange, struct bench *bench,
                      const parley_stats *stats);
 

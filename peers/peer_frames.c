@@ -150,13 +150,8 @@ static void on_frame(struct peer *peer, const struct json_doc *doc, const char *
 void link_read(struct peer *peer, const char *text, size_t len)
 {
     struct json_doc *doc = &peer->bench->doc;
-    const struct json_limits limits = {
-        .depth_max = service_depth_max(peer->runtime),
-        .bytes_max = (uint32_t)len + 1, /* the transport has its own limit */
-    };
-    struct json_error error;
 
-    if (json_scan(doc, text, len, &limits, ACK_RECORD_DEPTH, &error) == PARLEY_OK) {
+    if (bench_scan(peer->bench, text, len, ACK_RECORD_DEPTH)) {
         on_frame(peer, doc, text, len);
         return;
     }

@@ -147,20 +147,27 @@ void post_start(struct peer *peer)
 
 /* ---- The answer ---- */
 
-static void read_detail(struct peer *peer, char *detail, size_t len)
+static bool scan_response(struct peer *peer, uint32_t record_depth)
 {
     const struct http_call *call = &peer->post.call;
-    struct json_doc *doc = &peer->bench->doc;
     const struct json_limits limits = {.depth_max = JSON_DEPTH_MAX,
                                        .bytes_max = (uint32_t)call->response_len + 1};
     struct json_error error;
 
+    return call->response != NULL &&
+           json_scan(&peer->bench->doc, call->response, call->response_len, &limits,
+                     record_depth, &error) == PARLEY_OK;
+}
+
+static void read_detail(struct peer *peer, char *detail, size_t len)
+{
+    const struct json_doc *doc = &peer->bench->doc;
+
     detail[0] = '\0';
-    if (call->response != NULL &&
-        json_scan(doc, call->response, call->response_len, &limits, 1, &error) == PARLEY_OK)
+    if (scan_response(peer, 1))
         detail_read(doc, doc->items, detail, len);
     if (detail[0] == '\0')
-        snprintf(detail, len, "HTTP %u", call->code);
+        snprintf(detail, len, "HTTP %u", peer->post.call.code);
 }
 
 static bool arrived_before(const struct peer *peer, const char *detail)
@@ -212,18 +219,12 @@ static enum verdict judge(const struct peer *peer, const char *detail)
 
 static bool acknowledge(struct peer *peer)
 {
-    const struct http_call *call = &peer->post.call;
-    struct json_doc *doc = &peer->bench->doc;
-    const struct json_limits limits = {.depth_max = JSON_DEPTH_MAX,
-                                       .bytes_max = (uint32_t)call->response_len + 1};
-    struct envelope_error envelope_error;
-    struct json_error error;
+    const struct json_doc *doc = &peer->bench->doc;
+    struct envelope_error error;
     struct ack ack;
 
-    if (call->response == NULL ||
-        json_scan(doc, call->response, call->response_len, &limits, ACK_RECORD_DEPTH,
-                  &error) != PARLEY_OK ||
-        ack_read(doc, doc->items, &ack, &envelope_error) != PARLEY_OK ||
+    if (!scan_response(peer, ACK_RECORD_DEPTH) ||
+        ack_read(doc, doc->items, &ack, &error) != PARLEY_OK ||
         strcmp(ack.session_id, peer->session_id) != 0)
         return false;
     peer_acknowledged(peer, doc, ack.ack_seq, ack.rejected);

@@ -126,16 +126,16 @@ struct parley {
     _Atomic(uint32_t) visits;                 /* under way */
 };
 
-/** What a frame or body may nest: a payload's limit, inside a message, a list and a batch. */
-static inline uint32_t service_depth_max(const struct parley *runtime)
-{
-    return runtime->options.json_depth_max + 3;
-}
-
 struct bench *bench_of(const struct worker *worker);
 
 /** The bench of the worker with this index. */
 struct bench *bench_get(struct parley *runtime, uint32_t index);
+
+/**
+ * Scans a frame or body into the bench's document. Its nesting may be a payload's limit and
+ * three more: inside a message, a list and a batch. Its size is the transport's limit.
+ */
+bool bench_scan(struct bench *bench, const char *text, size_t len, uint32_t record_depth);
 
 void random_bytes(struct random_pool *pool, uint8_t *bytes, size_t len);
 

@@ -113,16 +113,6 @@ static enum receive_decision run_batch(struct session *session, const struct jso
 
 /* ---- Requests ---- */
 
-static bool scan(struct session *session, struct inbound_request *request)
-{
-    const struct json_limits limits = {.depth_max = service_depth_max(session->runtime),
-                                       .bytes_max = (uint32_t)request->len + 1};
-    struct json_error error;
-
-    return json_scan(&session->bench->doc, request->text, request->len, &limits,
-                     BATCH_RECORD_DEPTH, &error) == PARLEY_OK;
-}
-
 unsigned session_run_frame(struct session *session, const struct json_doc *doc,
                            struct envelope_error *ret_error)
 {
@@ -276,7 +266,8 @@ bool session_handle(struct session *session, struct inbound_request *request,
             session->connection = NULL;
         return true;
     }
-    if (doc == NULL && !scan(session, request)) {
+    if (doc == NULL &&
+        !bench_scan(session->bench, request->text, request->len, BATCH_RECORD_DEPTH)) {
         refuse_text(request);
         return true;
     }

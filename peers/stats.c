@@ -12,12 +12,10 @@ struct stats_round {
     /* who asked: an exchange of `origin` … */
     struct bench *origin;
     struct http_exchange *exchange;
-    struct control answer;
     /* … or a waiting thread */
     pthread_mutex_t mutex;
     pthread_cond_t done;
     bool finished;
-    const struct peer *only; /* one peer's statistics; NULL: all */
 };
 
 static void add(parley_stats *to, const parley_stats *from)

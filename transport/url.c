@@ -230,13 +230,12 @@ size_t url_http(const struct url *url, const char *suffix, char *buffer, size_t 
                   len);
 }
 
-size_t url_authority(const struct url *url, char *buffer, size_t len)
+size_t url_authority(const char *host, uint16_t port, bool tls, char *buffer, size_t len)
 {
-    const char *open = is_ipv6(url) ? "[" : "";
-    const char *close = is_ipv6(url) ? "]" : "";
+    bool brackets = strchr(host, ':') != NULL; /* IPv6 */
+    const char *open = brackets ? "[" : "", *close = brackets ? "]" : "";
 
-    if (url->port == (url->tls ? 443 : 80))
-        return fitted(snprintf(buffer, len, "%s%s%s", open, url->host, close), len);
-    return fitted(
-        snprintf(buffer, len, "%s%s%s:%u", open, url->host, close, (unsigned)url->port), len);
+    if (port == (tls ? 443 : 80))
+        return fitted(snprintf(buffer, len, "%s%s%s", open, host, close), len);
+    return fitted(snprintf(buffer, len, "%s%s%s:%u", open, host, close, (unsigned)port), len);
 }

@@ -38,6 +38,6 @@ size_t url_http(const struct url *url, const char *suffix, char *buffer, size_t 
 
 /** Writes "host" or "host:port" (port only where it is not the scheme's default), as in a Host
  *  header. @return length, or 0 */
-size_t url_authority(const struct url *url, char *buffer, size_t len);
+size_t url_authority(const char *host, uint16_t port, bool tls, char *buffer, size_t len);
 
 #endif

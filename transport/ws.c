@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "transport/line.h"
+#include "transport/url.h"
 
 #define PARTIAL_BYTES_MIN 4096
 #define SPARE_BYTES_MAX   (256 * 1024)
@@ -307,19 +308,6 @@ static void on_deadline(struct timer *timer)
     worker_timer_start(worker, timer, worker_now_ns(worker) + RETRY_NS);
 }
 
-static bool authority(const struct ws_target *target, char *buffer, size_t len)
-{
-    bool brackets = strchr(target->host, ':') != NULL;
-    const char *open = brackets ? "[" : "", *shut = brackets ? "]" : "";
-    int written;
-
-    if (target->port == (target->tls ? 443 : 80))
-        written = snprintf(buffer, len, "%s%s%s", open, target->host, shut);
-    else
-        written = snprintf(buffer, len, "%s%s%s:%u", open, target->host, shut, target->port);
-    return written > 0 && (size_t)written < len;
-}
-
 static struct lws *dial(struct line *connection, const struct ws_target *target,
                         const char *host)
 {
@@ -379,7 +367,8 @@ parley_status ws_connect(struct transport *transport, struct worker *worker, str
 
     assert(ws->wsi == NULL && owner->transport == transport);
     ws_prepare(ws, owner, WS_CLIENT);
-    if (owner->finished || !target_fits(target) || !authority(target, host, sizeof(host)))
+    if (owner->finished || !target_fits(target) ||
+        url_authority(target->host, target->port, target->tls, host, sizeof(host)) == 0)
         return PARLEY_EUNREACHABLE;
     connection = line_new(owner, LINE_DIALLED);
     if (connection == NULL)

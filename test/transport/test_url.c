@@ -149,7 +149,8 @@ static void good_ones_come_out_in_one_spelling(void)
         CHECK_TEXT(url.path, good[i].path);
         CHECK_U64(url_http(&url, "/message", text, sizeof(text)), strlen(good[i].http));
         CHECK_TEXT(text, good[i].http);
-        CHECK_U64(url_authority(&url, text, sizeof(text)), strlen(good[i].authority));
+        CHECK_U64(url_authority(url.host, url.port, url.tls, text, sizeof(text)),
+                  strlen(good[i].authority));
         CHECK_TEXT(text, good[i].authority);
     }
 }
@@ -234,8 +235,8 @@ static void buffers_too_small_say_so(void)
     CHECK_U64(url_http(&url, "/m", text, 23), 22);
     CHECK_U64(url_http(&url, "/m", text, 22), 0);
     CHECK_U64(url_http(&url, "/m", text, 0), 0);
-    CHECK_U64(url_authority(&url, text, 11), 10); /* [::1]:8443 */
-    CHECK_U64(url_authority(&url, text, 10), 0);
+    CHECK_U64(url_authority(url.host, url.port, url.tls, text, 11), 10); /* [::1]:8443 */
+    CHECK_U64(url_authority(url.host, url.port, url.tls, text, 10), 0);
 }
 
 static void error_buffer_may_be_small_or_missing(void)
