@@ -126,12 +126,18 @@ typedef enum parley_transport {
 
 /** Which protocol a peer speaks. */
 typedef enum parley_dialect {
-    PARLEY_DIALECT_AUTO = 0,   /**< find out */
-    PARLEY_DIALECT_PARLEY = 1, /**< parley/1, never anything older */
-    PARLEY_DIALECT_MANAGER =
-        2, /**< the older WebSocket server; HTTP until its dialect is built */
-    PARLEY_DIALECT_SERVICE = 3, /**< the older HTTP service */
+    PARLEY_DIALECT_AUTO = 0,    /**< find out */
+    PARLEY_DIALECT_PARLEY = 1,  /**< parley/1, never anything older */
+    PARLEY_DIALECT_MANAGER = 2, /**< the older WebSocket server's, and envelopes over HTTP */
+    PARLEY_DIALECT_SERVICE = 3, /**< the older HTTP service's: never a WebSocket */
 } parley_dialect;
+
+/** Which version an older peer's envelopes say. A parley takes both. */
+typedef enum parley_envelope_version {
+    PARLEY_ENVELOPE_AUTO = 0, /**< "1.0"; "0.3" once "1.0" has drawn a 500 */
+    PARLEY_ENVELOPE_1_0 = 1,
+    PARLEY_ENVELOPE_0_3 = 2,
+} parley_envelope_version;
 
 /** How an accepted message ended. The last three mean: not known delivered. */
 typedef enum parley_outcome {
@@ -165,6 +171,7 @@ typedef struct parley_incoming {
     const char *payload; /**< JSON text of one object, not NUL-terminated */
     size_t payload_len;
     const char *session_id; /**< NUL-terminated, "" when the sender has none */
+    const char *message_id; /**< NUL-terminated, "" when the sender gave it none */
     uint64_t number;        /**< within the session, 0 when there is none */
     double timestamp;       /**< the sender's clock, seconds since the epoch */
     parley_transport transport;
@@ -210,7 +217,14 @@ typedef struct parley_peer_options {
     parley_preference preference;
     bool preference_set; /**< false: the runtime's preference */
     parley_dialect dialect;
-    const char *ws_url;            /**< NULL: derived from the peer's URL */
+    parley_envelope_version envelope_version;
+    bool pace;             /**< keep to what an older peer takes; a parley is never paced */
+    uint32_t rate_per_min; /**< messages a minute to an older peer after the burst; 0: what
+                                older peers are known to take */
+    uint32_t rate_burst;   /**< messages at once after a pause; 0: as above */
+    const char *token;     /**< said as `Authorization: Bearer`; NULL: none */
+    bool token_in_query;   /**< and as `token=` in the WebSocket's URL, for older servers */
+    const char *ws_url;    /**< NULL: derived from the peer's URL */
     uint32_t mailbox_messages_max; /**< 0: the runtime's setting, as for the next ones */
     uint64_t mailbox_bytes_max;
     uint32_t ttl_ms;
@@ -263,6 +277,8 @@ typedef struct parley_options {
     uint32_t reconnect_attempts; /**< after these, one probe a minute or the next send */
     uint32_t heartbeat_interval_ms;
     uint32_t heartbeat_grace_ms;
+    uint32_t
+        ack_timeout_ms; /**< silence of an older peer after which a message counts as sent */
     uint32_t batch_bytes_max;
     uint32_t in_flight_max;
     bool parley_protocol; /**< false: neither offers nor uses parley/1 */
@@ -274,6 +290,11 @@ typedef struct parley_options {
     uint32_t http_timeout_ms;
     uint32_t http_in_flight_max;
     uint32_t http_response_bytes_max;
+
+    /* security */
+    const char
+        *jwt_secret;     /**< secret that callers' tokens are signed with; NULL: no tokens */
+    bool token_in_query; /**< accept a token as `token=` in the URL, too */
 
     /* limits */
     uint32_t message_bytes_max;
@@ -334,7 +355,8 @@ PARLEY_API parley_options *parley_config_options(parley_config *config);
  *
  * @param key   as parley_config_set() takes it; a peer's: "peers[0].url"
  * @param value as the file would say it, without quotes; NULL: unset. Valid during the call
- * @param text  whether the value is text, to be quoted where that matters
+ * @param text  whether the value is text, to be quoted where that matters; a secret is told
+ *              as asterisks
  * @param about one line: what the setting does, and its unit
  */
 typedef void (*parley_setting_fn)(const char *key, const char *value, bool text,
@@ -467,6 +489,41 @@ typedef void (*parley_writable_fn)(parley_peer peer, void *user);
 /** Sets the one observer of writability; NULL: none. PARLEY_OK or PARLEY_EFORK. */
 PARLEY_API parley_status parley_on_writable(parley *runtime, parley_writable_fn observer,
                                             void *user);
+
+/** The answer to a ping, or why there was none. Valid during the callback. */
+typedef struct parley_pong {
+    size_t size;
+    parley_peer peer;
+    parley_transport transport;
+    parley_status
+        status;          /**< PARLEY_OK; PARLEY_EUNREACHABLE; PARLEY_ETIMEDOUT; PARLEY_EREFUSED
+                              (an answer that says no); PARLEY_EPROTO; PARLEY_ECLOSED (peer
+                              removed, connection or runtime closed); PARLEY_ENOMEM */
+    uint32_t http_code;  /**< 0: none came */
+    uint64_t latency_ns; /**< from the request to its answer */
+    const char *detail;  /**< in words; "" when there is nothing to say */
+} parley_pong;
+
+typedef void (*parley_pong_fn)(const parley_pong *pong, void *user);
+
+/**
+ * Asks whether a peer is there, as ping(8) does: over HTTP by GET of its /health, over
+ * WebSocket by a ping on its connection, which is opened if need be. It counts as a sign of
+ * life, or as a failure, of the peer.
+ *
+ * @param transport  which way
+ * @param timeout_ms time for the answer, connecting included; at least 1
+ * @param done       runs exactly once if and only if the result is PARLEY_OK, on a worker,
+ *                   never inside this call
+ * @return PARLEY_OK; PARLEY_EINVAL (no transport, timeout or `done`); PARLEY_EUNKNOWN;
+ *         PARLEY_EREFUSED (the peer has no address, or its preference or dialect forbids this
+ *         transport); PARLEY_ENOMEM; PARLEY_EFORK
+ * Thread: any. Never blocks.
+ * Source: transport/PROTOCOL.md, Endpoints; RFC 6455, 5.5.2.
+ */
+PARLEY_API parley_status parley_ping(parley *runtime, parley_peer peer,
+                                     parley_transport transport, uint32_t timeout_ms,
+                                     parley_pong_fn done, void *user);
 
 /* ---- Sending ----------------------------------------------------------------------- */
 

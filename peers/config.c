@@ -100,6 +100,8 @@ static void tell(const struct setting *setting, const char *key, const void *bas
 
     if (setting_is_text(setting)) {
         text = value.text;
+        if (text != NULL && setting->type == SETTING_SECRET)
+            text = "********";
     } else if (setting_is_set(setting, base)) {
         setting_format(setting, value, number, sizeof(number));
         text = number;

@@ -436,6 +436,7 @@ static void on_frame(struct connection *connection, const struct json_doc *doc,
         break;
     case FRAME_STATUS:
     case FRAME_PONG:
+    case FRAME_HEARTBEAT_PONG:
     case FRAME_BYE:
         break;
     default:

@@ -24,7 +24,8 @@ static enum frame_kind heartbeat_kind(const struct json_doc *doc, const struct j
 {
     const struct json_item *payload = wire_payload(doc, root);
 
-    return wire_is(doc, wire_member(doc, payload, "type"), "pong") ? FRAME_PONG : FRAME_PING;
+    return wire_is(doc, wire_member(doc, payload, "type"), "pong") ? FRAME_HEARTBEAT_PONG
+                                                                   : FRAME_HEARTBEAT_PING;
 }
 
 static enum frame_kind untyped_kind(const struct json_doc *doc, const struct json_item *root)
@@ -42,10 +43,17 @@ enum frame_kind frame_kind(const struct json_doc *doc, const struct json_item *r
         const char *type;
         enum frame_kind kind;
     } kinds[] = {
-        {"batch", FRAME_BATCH},      {"ACK", FRAME_ACK},     {"peer_message", FRAME_ENVELOPE},
-        {"MESSAGE", FRAME_ENVELOPE}, {"HELLO", FRAME_HELLO}, {"error", FRAME_ERROR},
-        {"ping", FRAME_PING},        {"pong", FRAME_PONG},   {"BYE", FRAME_BYE},
-        {"READY", FRAME_OTHER},
+        {"batch", FRAME_BATCH},
+        {"ACK", FRAME_ACK},
+        {"peer_message", FRAME_ENVELOPE},
+        {"MESSAGE", FRAME_ENVELOPE},
+        {"HELLO", FRAME_HELLO},
+        {"error", FRAME_ERROR},
+        {"ping", FRAME_PING},
+        {"pong", FRAME_PONG},
+        {"BYE", FRAME_BYE},
+        {"READY", FRAME_READY},
+        {"capability_exchange", FRAME_CAPABILITIES},
     };
     const struct json_item *type;
     char text[ENVELOPE_TYPE_MAX + 1];

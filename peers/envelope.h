@@ -118,15 +118,19 @@ enum frame_kind {
     FRAME_HELLO,
     FRAME_ACK,
     FRAME_ERROR,
-    FRAME_PING,
+    FRAME_PING, /* "ping" and "pong": the older server's */
     FRAME_PONG,
+    FRAME_CAPABILITIES,   /* "capability_exchange" */
+    FRAME_HEARTBEAT_PING, /* "HEARTBEAT": the older client's */
+    FRAME_HEARTBEAT_PONG,
+    FRAME_READY,
     FRAME_BYE,
     FRAME_OTHER,
 };
 
 /** What kind of message a frame's root is: by `type`, and its payload for status and
- *  HEARTBEAT (which is FRAME_PING or FRAME_PONG). Without a `type` of the protocol's own, what
- *  carries msg_type, from or from_entity is an envelope. */
+ *  HEARTBEAT. Without a `type` of the protocol's own, what carries msg_type, from or
+ *  from_entity is an envelope. */
 enum frame_kind frame_kind(const struct json_doc *doc, const struct json_item *root);
 
 #define PARLEY_CAPABILITY "parley/1"

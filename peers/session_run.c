@@ -37,6 +37,7 @@ static void run_handler(struct session *session, const struct envelope *envelope
         .payload = envelope->payload,
         .payload_len = envelope->payload_len,
         .session_id = session->session_id,
+        .message_id = envelope->message_id,
         .number = number,
         .timestamp = envelope->timestamp,
         .transport = transport,

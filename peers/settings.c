@@ -38,7 +38,15 @@ static const char *const dialect_names[] = {
     NULL,
 };
 
-static_assert(sizeof(parley_preference) == 4 && sizeof(parley_dialect) == 4,
+static const char *const version_names[] = {
+    [PARLEY_ENVELOPE_AUTO] = "auto",
+    [PARLEY_ENVELOPE_1_0] = "1.0",
+    [PARLEY_ENVELOPE_0_3] = "0.3",
+    NULL,
+};
+
+static_assert(sizeof(parley_preference) == 4 && sizeof(parley_dialect) == 4 &&
+                  sizeof(parley_envelope_version) == 4,
               "enums are stored as 32 bits");
 
 /* clang-format off */
@@ -127,6 +135,9 @@ static const struct setting table[] = {
     {.path = "transport.websocket.heartbeat_grace_ms",
      NUMBER(heartbeat_grace_ms, 10, HOUR_MS, 10000),
      .text = "milliseconds the peer has to answer it"},
+    {.path = "transport.websocket.ack_timeout_ms",
+     NUMBER(ack_timeout_ms, 10, HOUR_MS, 10000),
+     .text = "milliseconds an older peer may stay silent before a message counts as sent"},
     {.path = "transport.websocket.batch_bytes_max",
      NUMBER(batch_bytes_max, 4 * KIB, MIB, 64 * KIB),
      .text = "bytes of messages put into one frame or one HTTP body"},
@@ -151,6 +162,12 @@ static const struct setting table[] = {
     {.path = "transport.http.response_bytes_max",
      NUMBER(http_response_bytes_max, KIB, 64 * MIB, MIB),
      .text = "bytes of an answer that are read; a longer one is a failure"},
+
+    {.path = "security", .type = SETTING_SECTION, .text = "who may talk to this node"},
+    {.path = "security.jwt_secret", TEXT(jwt_secret, SETTING_SECRET),
+     .text = "secret that callers' tokens are signed with (HS256); unset: no tokens asked for"},
+    {.path = "security.token_in_query", BOOL(token_in_query, false),
+     .text = "true: a token may stand in the URL, as older clients do it"},
 
     {.path = "limits", .type = SETTING_SECTION, .text = "what this node takes from others"},
     {.path = "limits.message_bytes_max", NUMBER(message_bytes_max, KIB, 64 * MIB, MIB),
@@ -181,6 +198,22 @@ static const struct setting table[] = {
      .offset = offsetof(parley_peer_entry, options.dialect),
      .maximum = PARLEY_DIALECT_SERVICE, .initial = PARLEY_DIALECT_AUTO,
      .names = dialect_names, .text = "protocol it speaks; auto: find out"},
+    {.path = "peers[].envelope_version", .type = SETTING_ENUM,
+     .offset = offsetof(parley_peer_entry, options.envelope_version),
+     .maximum = PARLEY_ENVELOPE_0_3, .initial = PARLEY_ENVELOPE_AUTO,
+     .names = version_names,
+     .text = "version an older peer is told; auto: 1.0, or 0.3 after a 500"},
+    {.path = "peers[].pace", BOOL_OF(parley_peer_entry, options.pace, true),
+     .text = "keep to the rate that an older peer takes"},
+    {.path = "peers[].rate_per_min", PEER_NUMBER(rate_per_min, 0, 1000000),
+     .text = "messages a minute to an older peer; 0: 15 over HTTP, 55 over WebSocket"},
+    {.path = "peers[].rate_burst", PEER_NUMBER(rate_burst, 0, 1000000),
+     .text = "messages at once to an older peer; 0: 10 over HTTP, 40 over WebSocket"},
+    {.path = "peers[].token", TEXT_OF(parley_peer_entry, options.token, SETTING_SECRET),
+     .text = "token to show to the peer"},
+    {.path = "peers[].token_in_query",
+     BOOL_OF(parley_peer_entry, options.token_in_query, false),
+     .text = "true: show it in the WebSocket's URL, too, as older servers want it"},
     {.path = "peers[].mailbox_messages_max",
      PEER_NUMBER(mailbox_messages_max, 0, MAILBOX_MESSAGES_MAX),
      .text = "messages without a result; 0: runtime.mailbox_messages_max"},

@@ -31,6 +31,7 @@ enum setting_type {
     SETTING_ID,   /* texts: const char *, NULL when unset */
     SETTING_ADDRESS,
     SETTING_URL,
+    SETTING_SECRET, /* never shown */
 };
 
 struct setting {

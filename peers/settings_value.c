@@ -18,7 +18,7 @@
 bool setting_is_text(const struct setting *setting)
 {
     return setting->type == SETTING_ID || setting->type == SETTING_ADDRESS ||
-           setting->type == SETTING_URL;
+           setting->type == SETTING_URL || setting->type == SETTING_SECRET;
 }
 
 /* ---- In and out of the structure ---- */
@@ -129,6 +129,7 @@ bool setting_parse(const struct setting *setting, const char *text,
     case SETTING_ID:
     case SETTING_ADDRESS:
     case SETTING_URL:
+    case SETTING_SECRET:
         value.text = text;
         break;
     }
@@ -156,7 +157,19 @@ static bool address_allowed(const char *text)
 
 bool setting_hides(const struct setting *setting, const char *text)
 {
+    if (setting->type == SETTING_SECRET)
+        return true;
     return setting->type == SETTING_URL && text != NULL && strchr(text, '@') != NULL;
+}
+
+/* What may stand in a header. */
+static bool secret_allowed(const char *text)
+{
+    for (const char *at = text; *at != '\0'; at++) {
+        if (*at <= ' ' || *at > '~')
+            return false;
+    }
+    return text[0] != '\0';
 }
 
 static bool url_allowed(const char *text)
@@ -175,6 +188,8 @@ bool setting_allows(const struct setting *setting, struct setting_value value)
             return false;
         if (setting->type == SETTING_ID)
             return id_allowed(value.text);
+        if (setting->type == SETTING_SECRET)
+            return secret_allowed(value.text);
         return setting->type == SETTING_ADDRESS ? address_allowed(value.text)
                                                 : url_allowed(value.text);
     }
@@ -228,6 +243,9 @@ void setting_expected(const struct setting *setting, char *buffer, size_t len)
         break;
     case SETTING_URL:
         snprintf(buffer, len, "a URL such as http://host:port");
+        break;
+    case SETTING_SECRET:
+        snprintf(buffer, len, "1 to %d printable characters without spaces", SETTING_TEXT_MAX);
         break;
     }
 }
