@@ -3,179 +3,16 @@
  * The `parley` command as a shell meets it: real processes, real sockets on loopback, exit
  * codes and the lines they print.
  */
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "parley.h"
-#include "test/build_tree.h"
-#include "test/check.h"
-
-#define OUTPUT_MAX 32768
-#define WAIT_MS    20000
-
-extern char **environ;
-
-/* ---- Helpers ---- */
-
-static struct build_tree tree;
-
-/* BUILD/test/cli/test_cli lies one level deeper than build_tree_find() expects. */
-static void find_tree(void)
-{
-    const char *slash;
-
-    if (tree.build[0] != '\0')
-        return;
-    if (!build_tree_find(&tree)) {
-        fprintf(stderr, "this program stands outside its build directory\n");
-        exit(1);
-    }
-    slash = strrchr(tree.build, '/');
-    if (slash != NULL && strcmp(slash, "/test") == 0)
-        path_up(tree.build);
-}
-
-/* Runs `parley ARGUMENTS` by the shell, from the source directory. @return its exit code */
-__attribute__((format(printf, 2, 3))) static int parley_run(char *output, const char *format,
-                                                            ...)
-{
-    char arguments[4096], command[COMMAND_LEN_MAX];
-    va_list list;
-
-    find_tree();
-    va_start(list, format);
-    vsnprintf(arguments, sizeof(arguments), format, list);
-    va_end(list);
-    snprintf(command, sizeof(command), "cd '%.1500s' && timeout 60 '%.1500s/parley' %s",
-             tree.source, tree.build, arguments);
-    return command_run(command, output, OUTPUT_MAX);
-}
-
-#define EXPECT_EXIT(code, expected, output)                \
-    do {                                                   \
-        if (!CHECK_U64((code), (expected)))                \
-            fprintf(stderr, "    output: %s\n", (output)); \
-    } while (0)
-
-/* A node of its own process, its standard output on a pipe. */
-struct node {
-    pid_t pid;
-    int output;
-    char line[512]; /* the first it printed */
-    char url[128];
-};
-
-/* Reads one line; waits for it, not for time. */
-static bool read_line(int file, char *line, size_t len)
-{
-    size_t used = 0;
-
-    while (used + 1 < len) {
-        struct pollfd wait = {.fd = file, .events = POLLIN};
-
-        if (poll(&wait, 1, WAIT_MS) != 1 || read(file, line + used, 1) != 1)
-            break;
-        if (line[used] == '\n') {
-            line[used] = '\0';
-            return true;
-        }
-        used++;
-    }
-    line[used] = '\0';
-    return false;
-}
-
-/* Starts `parley serve` with these further arguments; NULL ends them. */
-static bool node_start(struct node *node, const char *const *arguments)
-{
-    char program[PATH_MAX + 16], *url;
-    char *argv[16] = {program, "serve"};
-    posix_spawn_file_actions_t actions;
-    int pipes[2];
-    bool spawned;
-
-    find_tree();
-    snprintf(program, sizeof(program), "%s/parley", tree.build);
-    for (size_t i = 0; i < 13 && arguments[i] != NULL; i++)
-        argv[i + 2] = (char *)(uintptr_t)arguments[i];
-    if (pipe2(pipes, O_CLOEXEC) != 0)
-        return CHECK(false);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, pipes[1], STDOUT_FILENO);
-    spawned = posix_spawn(&node->pid, program, &actions, NULL, argv, environ) == 0;
-    posix_spawn_file_actions_destroy(&actions);
-    close(pipes[1]);
-    node->output = pipes[0];
-    if (!CHECK(spawned) || !CHECK(read_line(node->output, node->line, sizeof(node->line))))
-        return false;
-    url = strstr(node->line, "http://");
-    snprintf(node->url, sizeof(node->url), "%.*s", url != NULL ? (int)strcspn(url, "\"") : 0,
-             url != NULL ? url : "");
-    return CHECK(url != NULL);
-}
-
-/* Sends the signal and waits for the end. @return the exit code, or -1 */
-static int node_stop(struct node *node, int signal)
-{
-    char rest[64];
-    struct pollfd wait = {.fd = node->output, .events = POLLIN};
-    int status = 0;
-
-    kill(node->pid, signal);
-    while (poll(&wait, 1, WAIT_MS) == 1 && read(node->output, rest, sizeof(rest)) > 0)
-        continue;
-    if (waitpid(node->pid, &status, WNOHANG) == 0) {
-        poll(&wait, 1, 0);
-        if (!(wait.revents & POLLHUP))
-            kill(node->pid, SIGKILL); /* it did not end: fail rather than hang */
-        waitpid(node->pid, &status, 0);
-    }
-    close(node->output);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static const char *const any_port[] = {"--listen", "127.0.0.1:0", NULL};
-
-/* A port of loopback on which nobody listens now. */
-static unsigned free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(address);
-    int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    CHECK(bind(file, (struct sockaddr *)&address, sizeof(address)) == 0);
-    CHECK(getsockname(file, (struct sockaddr *)&address, &len) == 0);
-    close(file);
-    return ntohs(address.sin_port);
-}
-
-/* A file that goes when the test ends. */
-static void write_file(char *path, const char *text)
-{
-    int file = mkstemp(path);
-
-    CHECK(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text));
-    close(file);
-}
+#include "test/cli/commands.h"
 
 /* ---- Help, version, usage ---- */
 
 static void help_and_version_go_to_stdout(void)
 {
-    static const char *const commands[] = {"", "serve", "send", "config"};
+    static const char *const commands[] = {"",          "serve", "listen", "send",
+                                           "broadcast", "ping",  "config"};
     char output[OUTPUT_MAX];
 
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -193,7 +30,10 @@ static void usage_mistakes_exit_with_2_and_say_why(void)
         const char *arguments, *says;
     } bad[] = {
         {"", "parley serve"},
-        {"sing", "parley: no command \"sing\"; parley --help lists them\n"},
+        {"dance", "parley: no command \"dance\"; parley --help lists them\n"},
+        {"sned", "parley: no command \"sned\"; did you mean send? parley --help lists them\n"},
+        {"help pnig", "no command \"pnig\"; did you mean ping?"},
+        {"send --tpye t", "parley send: did you mean --type?\n"},
         {"serve --nonsense", "parley serve: unrecognized option '--nonsense'"},
         {"serve extra", "parley serve: unexpected \"extra\"\n"},
         {"serve --listen 8080", "parley serve: --listen 8080: expected HOST:PORT"},
@@ -224,9 +64,10 @@ static void usage_mistakes_exit_with_2_and_say_why(void)
         {"send --peer-id a b --type t '{}'", "parley send: --peer-id goes with --url\n"},
         {"send --url http://127.0.0.1:1 --type t - - </dev/null",
          "parley send: standard input can be read only once\n"},
-        {"config", "parley config: expected check or show\n"},
-        {"config burn", "parley config: expected check or show, found \"burn\"\n"},
+        {"config", "parley config: expected check, init or show\n"},
+        {"config burn", "parley config: expected check, init or show, found \"burn\"\n"},
         {"config check a b", "parley config: unexpected \"b\"\n"},
+        {"config chekc", "found \"chekc\"; did you mean check?\n"},
     };
     char output[OUTPUT_MAX];
 
