@@ -226,8 +226,10 @@ static enum cli_exit allocate(struct targets *targets, const struct cli_setup *s
 {
     targets->entries = calloc(len + 1, sizeof(*targets->entries));
     targets->ids = calloc(len + 1, sizeof(*targets->ids));
-    if (targets->entries == NULL || targets->ids == NULL)
-        return cli_fail(setup, CLI_FAILED, "out of memory");
+    if (targets->entries == NULL || targets->ids == NULL) {
+        cli_fail(setup, CLI_FAILED, "out of memory");
+        return CLI_FAILED;
+    }
     targets->len = len;
     return CLI_OK;
 }

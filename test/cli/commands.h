@@ -184,6 +184,7 @@ static inline bool node_start_as(struct node *node, const char *name,
     const char *argv[24] = {name};
     const char *url;
 
+    *node = (struct node){.command = {-1, -1, -1, -1}};
     for (size_t i = 0; i < 22 && arguments[i] != NULL; i++)
         argv[i + 1] = arguments[i];
     if (!command_start(&node->command, argv, listens ? PIPE_ERRORS : PIPE_OUTPUT, -1) ||
