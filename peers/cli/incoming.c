@@ -53,7 +53,7 @@ static size_t payload_columns(bool full, size_t used)
 static void print_text(const parley_incoming *message, const struct timespec *received,
                        bool full)
 {
-    char clock[16], rest[96];
+    char clock[16], number[32];
     struct tm local;
     size_t used, columns;
 
@@ -61,18 +61,15 @@ static void print_text(const parley_incoming *message, const struct timespec *re
     strftime(clock, sizeof(clock), "%H:%M:%S", &local);
     used = (size_t)printf("%s.%03ld ", clock, received->tv_nsec / 1000000);
     used += cli_plain_text(stdout, message->sender, strlen(message->sender), SIZE_MAX);
-    putchar(' ');
-    used += 1 + cli_plain_text(stdout, message->type, strlen(message->type), SIZE_MAX);
-    putchar(' ');
-    if (message->session_id[0] == '\0')
-        putchar('-');
-    else
-        used += cli_plain_text(stdout, message->session_id, strlen(message->session_id),
-                               SESSION_COLUMNS);
-    snprintf(rest, sizeof(rest), "#%llu", (unsigned long long)message->number);
-    used += 2 + (size_t)printf("%s %s%s ", message->number != 0 ? rest : "",
-                               cli_transport_name(message->transport),
-                               message->redelivered ? " redelivered" : "");
+    used += (size_t)printf(" ");
+    used += cli_plain_text(stdout, message->type, strlen(message->type), SIZE_MAX);
+    used += (size_t)printf(message->session_id[0] != '\0' ? " " : " -");
+    used += cli_plain_text(stdout, message->session_id, strlen(message->session_id),
+                           SESSION_COLUMNS);
+    snprintf(number, sizeof(number), "#%llu", (unsigned long long)message->number);
+    used += (size_t)printf("%s %s%s ", message->number != 0 ? number : "",
+                           cli_transport_name(message->transport),
+                           message->redelivered ? " redelivered" : "");
     columns = payload_columns(full, used);
     if (columns >= message->payload_len) {
         cli_plain_text(stdout, message->payload, message->payload_len, SIZE_MAX);

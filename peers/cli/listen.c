@@ -20,6 +20,9 @@
 
 #define TYPES_MAX       32
 #define QUEUE_BYTES_MAX ((size_t)64 << 20)
+#define SETTLE_STEP_MS  20
+#define SETTLE_MIN_MS   100
+#define SETTLE_MAX_MS   1000
 #define ENDED           "the listener has ended"
 
 enum listen_flag {
@@ -65,6 +68,7 @@ struct listen {
     struct item *items;
     struct item **items_end;
     size_t bytes;
+    bool taken;   /* something was */
     bool closing; /* nothing is taken any more */
 };
 
@@ -181,6 +185,7 @@ static parley_verdict take_message(const parley_incoming *message, char *detail,
         pthread_cond_wait(&listen->drained, &listen->lock);
     taken = !listen->closing;
     if (taken) {
+        listen->taken = true;
         *listen->items_end = item;
         listen->items_end = &item->next;
         listen->bytes += item->bytes;
@@ -258,6 +263,25 @@ static enum cli_exit print_all(struct listen *listen, parley *runtime)
     return CLI_OK;
 }
 
+/* The last answers are on their way, and closing would cut them off: gives them time, and
+ * more of it to senders that are still connected. */
+static void settle(struct listen *listen, parley *runtime)
+{
+    const int64_t start_ms = watch_now_ms();
+    parley_stats stats = {.size = sizeof(stats)};
+    int64_t waited_ms = 0;
+
+    listen->watch.output = -1;
+    do {
+        if (watch_wait(&listen->watch, -1, SETTLE_STEP_MS) & WATCH_SIGNAL)
+            return;
+        if (parley_stats_get(runtime, &stats) != PARLEY_OK)
+            return;
+        waited_ms = watch_now_ms() - start_ms;
+    } while (waited_ms < SETTLE_MIN_MS ||
+             (stats.ws_connections > 0 && waited_ms < SETTLE_MAX_MS));
+}
+
 /* Takes nothing more, and refuses what nobody will see. */
 static void end(struct listen *listen, parley *runtime)
 {
@@ -269,6 +293,8 @@ static void end(struct listen *listen, parley *runtime)
     pthread_mutex_unlock(&listen->lock);
     while ((item = next_item(listen)) != NULL)
         refuse(runtime, item);
+    if (listen->taken)
+        settle(listen, runtime);
 }
 
 static enum cli_exit run(struct listen *listen)

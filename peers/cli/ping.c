@@ -63,7 +63,7 @@ struct slot {
 /* Of one transport. */
 struct tally {
     bool used;
-    uint32_t sent, answered, refused;
+    uint32_t sent, answered, refused, pending;
     double min_ms, max_ms, sum_ms, squares_ms;
 };
 
@@ -74,7 +74,7 @@ struct ping {
     uint32_t count; /* 0: no end */
     uint32_t interval_ms, timeout_ms;
     bool quiet;
-    bool closed; /* what has no answer by now is not counted as lost */
+    bool closed; /* what has no answer by now is pending, not lost */
     struct watch watch;
     struct tally tallies[WAYS];
     struct slot slots[SLOTS];
@@ -270,7 +270,7 @@ static void print_answers(struct ping *ping)
         bool stopped = ping->closed && slot->status == PARLEY_ECLOSED;
 
         if (stopped)
-            ping->tallies[slot->way].sent--;
+            ping->tallies[slot->way].pending++;
         else
             count(&ping->tallies[slot->way], slot);
         if (!stopped && !ping->quiet)
@@ -285,8 +285,8 @@ static void print_answers(struct ping *ping)
 static void print_tally(const struct ping *ping, int way)
 {
     const struct tally *tally = &ping->tallies[way];
-    uint32_t lost = tally->sent - tally->answered;
-    double percent = tally->sent > 0 ? 100.0 * lost / tally->sent : 0;
+    uint32_t ended = tally->sent - tally->pending;
+    double percent = ended > 0 ? 100.0 * (ended - tally->answered) / ended : 0;
     double mean = tally->answered > 0 ? tally->sum_ms / tally->answered : 0;
     double variance =
         tally->answered > 0 ? tally->squares_ms / tally->answered - mean * mean : 0;
@@ -294,9 +294,9 @@ static void print_tally(const struct ping *ping, int way)
 
     if (ping->setup.json) {
         printf("{\"event\":\"statistics\",\"transport\":\"%s\",\"sent\":%u,\"answered\":%u,"
-               "\"refused\":%u,\"loss_percent\":%g,",
+               "\"refused\":%u,\"pending\":%u,\"loss_percent\":%g,",
                cli_transport_name(transports[way]), tally->sent, tally->answered,
-               tally->refused, percent);
+               tally->refused, tally->pending, percent);
         if (tally->answered > 0)
             printf("\"min_ms\":%.3f,\"avg_ms\":%.3f,\"max_ms\":%.3f,\"mdev_ms\":%.3f}\n",
                    tally->min_ms, mean, tally->max_ms, mdev);
@@ -304,8 +304,13 @@ static void print_tally(const struct ping *ping, int way)
             puts("\"min_ms\":null,\"avg_ms\":null,\"max_ms\":null,\"mdev_ms\":null}");
         return;
     }
-    printf("%s: %u sent, %u answered, %g%% lost", cli_transport_name(transports[way]),
-           tally->sent, tally->answered, percent);
+    printf("%s: %u sent, %u answered", cli_transport_name(transports[way]), tally->sent,
+           tally->answered);
+    if (tally->refused > 0)
+        printf(", %u refused", tally->refused);
+    if (tally->pending > 0)
+        printf(", %u pending", tally->pending);
+    printf(", %g%% lost", percent);
     if (tally->answered > 0)
         printf(", min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms", tally->min_ms, mean,
                tally->max_ms, mdev);
@@ -317,12 +322,13 @@ static enum cli_exit print_statistics(const struct ping *ping)
     uint32_t sent = 0, answered = 0, refused = 0;
 
     if (!ping->setup.json)
-        printf("\n--- %s ping statistics ---\n", ping->targets.entries[0].id);
+        printf("%s--- %s ping statistics ---\n", ping->quiet ? "" : "\n",
+               ping->targets.entries[0].id);
     for (int way = 0; way < WAYS; way++) {
         if (!ping->tallies[way].used)
             continue;
         print_tally(ping, way);
-        sent += ping->tallies[way].sent;
+        sent += ping->tallies[way].sent - ping->tallies[way].pending;
         answered += ping->tallies[way].answered;
         refused += ping->tallies[way].refused;
     }
@@ -355,10 +361,10 @@ static enum cli_exit ask_all(struct ping *ping, parley *runtime, parley_peer pee
         }
         used = used || tally->used;
     }
-    if (used)
-        return CLI_OK;
-    return cli_fail(&ping->setup, CLI_REFUSED, "%s: no transport is permitted",
-                    ping->targets.entries[0].id);
+    if (!used && ping->target.way == TARGET_WAY_AUTO)
+        cli_fail(&ping->setup, CLI_REFUSED, "%s: no transport is permitted",
+                 ping->targets.entries[0].id);
+    return used ? CLI_OK : CLI_REFUSED;
 }
 
 static bool room_to_ask(const struct ping *ping)

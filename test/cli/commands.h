@@ -146,14 +146,15 @@ static inline bool command_start(struct command *command, const char *const *arg
 static inline int command_wait(struct command *command)
 {
     char rest[512];
-    struct pollfd wait = {.fd = command->output, .events = POLLIN};
+    int file = command->output >= 0 ? command->output : command->errors;
+    struct pollfd wait = {.fd = file, .events = POLLIN};
     int status = 0;
 
     if (command->input >= 0)
         close(command->input);
-    while (poll(&wait, 1, WAIT_MS) == 1 && read(command->output, rest, sizeof(rest)) > 0)
+    while (poll(&wait, 1, WAIT_MS) == 1 && read(file, rest, sizeof(rest)) > 0)
         continue;
-    if (wait.revents == 0 && command->output >= 0)
+    if (wait.revents == 0)
         kill(command->pid, SIGKILL); /* it did not end: fail rather than hang */
     waitpid(command->pid, &status, 0);
     close(command->output);
@@ -176,13 +177,22 @@ struct node {
     char url[128];
 };
 
+/* Takes the address out of the first line. */
+static inline bool node_find_url(struct node *node)
+{
+    const char *url = strstr(node->line, "http://");
+
+    snprintf(node->url, sizeof(node->url), "%.*s", url != NULL ? (int)strcspn(url, "\"") : 0,
+             url != NULL ? url : "");
+    return CHECK(url != NULL);
+}
+
 /* Starts it with these further arguments; NULL ends them. */
 static inline bool node_start_as(struct node *node, const char *name,
                                  const char *const *arguments)
 {
     bool listens = strcmp(name, "listen") == 0; /* its standard output is for messages */
     const char *argv[24] = {name};
-    const char *url;
 
     *node = (struct node){.command = {-1, -1, -1, -1}};
     for (size_t i = 0; i < 22 && arguments[i] != NULL; i++)
@@ -191,10 +201,7 @@ static inline bool node_start_as(struct node *node, const char *name,
         !CHECK(read_line(listens ? node->command.errors : node->command.output, node->line,
                          sizeof(node->line))))
         return false;
-    url = strstr(node->line, "http://");
-    snprintf(node->url, sizeof(node->url), "%.*s", url != NULL ? (int)strcspn(url, "\"") : 0,
-             url != NULL ? url : "");
-    return CHECK(url != NULL);
+    return node_find_url(node);
 }
 
 static inline bool node_start(struct node *node, const char *const *arguments)
