@@ -20,6 +20,8 @@ static void help_and_version_go_to_stdout(void)
         CHECK_CONTAINS(output, "parley");
         CHECK_CONTAINS(output, commands[i]);
     }
+    EXPECT_EXIT(parley_run(output, "help send"), 0, output);
+    CHECK_CONTAINS(output, "parley send [options]");
     EXPECT_EXIT(parley_run(output, "--version"), 0, output);
     CHECK_TEXT(output, "parley " PARLEY_VERSION "\n");
 }
@@ -59,6 +61,22 @@ static void usage_mistakes_exit_with_2_and_say_why(void)
          "parley send: --transport pigeon: expected auto, ws or http\n"},
         {"send --url http://127.0.0.1:1 --type t --dialect klingon '{}'",
          "expected auto, parley, manager or service\n"},
+        {"send --url http://127.0.0.1:1 --type t --envelope-version 2 '{}'",
+         "--envelope-version 2: expected auto, 1.0 or 0.3\n"},
+        {"send --url http://127.0.0.1:1 --type t --transport both '{}'",
+         "--transport both: expected auto, ws or http\n"},
+        {"send --url http://127.0.0.1:1 --type t --lines '{}'", "--lines reads one --file"},
+        {"send --url http://127.0.0.1:1 --url http://h --type t '{}'", "can be given once"},
+        {"ping", "parley ping: expected --url or a peer's id\n"},
+        {"ping --url http://127.0.0.1:1 -n 0", "--count 0: expected a number from 1\n"},
+        {"ping --url http://127.0.0.1:1 -i 0", "--interval 0: expected 0.01 to 3600 seconds"},
+        {"ping --url http://127.0.0.1:1 -W 1s", "--timeout 1s: expected 0.001 to 3600"},
+        {"ping --url http://127.0.0.1:1 more", "parley ping: unexpected \"more\"\n"},
+        {"listen --count none", "--count none: expected a number from 1\n"},
+        {"listen --reject ''", "--reject: expected a reason of 1 to 255 bytes\n"},
+        {"listen more", "parley listen: unexpected \"more\"\n"},
+        {"config check --force", "parley config: --output and --force go with init\n"},
+        {"config init -c conf/peer_service.yaml", "init starts from the defaults"},
         {"send nobody --type t '{}'",
          "parley send: no peer \"nobody\" in the configuration\n"},
         {"send --peer-id a b --type t '{}'", "parley send: --peer-id goes with --url\n"},
@@ -143,6 +161,84 @@ static void config_show_json_and_environment(void)
     CHECK_CONTAINS(output, ",\"transport.preference\":\"websocket_first\",");
     CHECK_CONTAINS(output, ",\"transport.http.attempts\":5,");
     CHECK_CONTAINS(output, "}\n");
+}
+
+static void config_init_writes_what_passes_the_check(void)
+{
+    char defaults[OUTPUT_MAX], output[OUTPUT_MAX], path[] = "/tmp/parley_test_cli_XXXXXX";
+
+    write_file(path, "");
+    EXPECT_EXIT(parley_run(output, "config init --output %s", path), 1, output);
+    CHECK_CONTAINS(output, " exists; --force overwrites it\n");
+    setenv("PARLEY_TRANSPORT_HTTP_ATTEMPTS", "5", 1); /* no default: it must not be written */
+    EXPECT_EXIT(parley_run(output, "config init -o %s --force", path), 0, output);
+    unsetenv("PARLEY_TRANSPORT_HTTP_ATTEMPTS");
+    CHECK_CONTAINS(output, ": written\n");
+    EXPECT_EXIT(parley_run(output, "config check %s", path), 0, output);
+    EXPECT_EXIT(parley_run(defaults, "config show"), 0, defaults);
+    EXPECT_EXIT(parley_run(output, "config show %s", path), 0, output);
+    CHECK_TEXT(output, defaults);
+    unlink(path);
+}
+
+static void config_init_explains_every_key(void)
+{
+    char output[OUTPUT_MAX], keys[OUTPUT_MAX];
+
+    EXPECT_EXIT(parley_run(output, "config init --node-id n-1"), 0, output);
+    CHECK_CONTAINS(output, "\ntransport:\n  # which transports a message may take, and in "
+                           "which order\n  preference: websocket_first\n");
+    CHECK_CONTAINS(output, "  id: \"n-1\"\n");
+    /* every key but the sections has its comment above it */
+    EXPECT_EXIT(parley_run(keys, "config init | grep -v '^#' | grep -B1 -E '^ +[a-z_]+: ' | "
+                                 "grep -c '^ *# '"),
+                0, keys);
+    EXPECT_EXIT(parley_run(output, "config show | grep -c '#'"), 0, output);
+    CHECK_TEXT(keys, output);
+}
+
+/* The example of a peer, with its marks of a comment taken away, is right as it stands. */
+static void config_init_shows_a_peer_that_can_be_used(void)
+{
+    char output[OUTPUT_MAX], path[] = "/tmp/parley_test_cli_XXXXXX";
+
+    write_file(path, "");
+    EXPECT_EXIT(parley_run(output,
+                           "config init | sed -e '/^peers: /d' -e '/^# peers:/,$s/^# //' >%s",
+                           path),
+                0, output);
+    EXPECT_EXIT(parley_run(output, "config show %s", path), 0, output);
+    CHECK_CONTAINS(output, "  - id: \"orders-1\" ");
+    CHECK_CONTAINS(output, "    dialect: auto ");
+    unlink(path);
+}
+
+static void config_does_not_tell_secrets(void)
+{
+    char output[OUTPUT_MAX], path[] = "/tmp/parley_test_cli_XXXXXX";
+
+    write_file(path, "security: {jwt_secret: hush-hush}\n"
+                     "peers: [{id: a, url: \"http://h\", token: hush-hush}]\n");
+    for (int json = 0; json < 2; json++) {
+        EXPECT_EXIT(parley_run(output, "config show %s %s", json ? "--json" : "", path), 0,
+                    output);
+        CHECK_CONTAINS(output, "********");
+        CHECK(strstr(output, "hush") == NULL);
+    }
+    EXPECT_EXIT(parley_run(output, "config init --set security.jwt_secret=hush"), 2, output);
+    CHECK_CONTAINS(output, "parley config: a secret is not written by a flag");
+    unlink(path);
+}
+
+static void misspelt_variables_are_told(void)
+{
+    char output[OUTPUT_MAX];
+
+    setenv("PARLEY_TRASNPORT_HTTP_ATTEMPTS", "5", 1);
+    EXPECT_EXIT(parley_run(output, "config check"), 1, output);
+    unsetenv("PARLEY_TRASNPORT_HTTP_ATTEMPTS");
+    CHECK_TEXT(output, "parley config: environment: PARLEY_TRASNPORT_HTTP_ATTEMPTS: expected "
+                       "a known setting; nearest is PARLEY_TRANSPORT_HTTP_ATTEMPTS\n");
 }
 
 /* ---- serve and send ---- */
@@ -335,6 +431,11 @@ static const struct check_test tests[] = {
     {"config check names the mistake", config_check_names_the_mistake},
     {"config show can be read again", config_show_can_be_read_again},
     {"config show: JSON, environment", config_show_json_and_environment},
+    {"config init writes what passes the check", config_init_writes_what_passes_the_check},
+    {"config init explains every key", config_init_explains_every_key},
+    {"config init shows a peer that can be used", config_init_shows_a_peer_that_can_be_used},
+    {"config does not tell secrets", config_does_not_tell_secrets},
+    {"misspelt variables are told", misspelt_variables_are_told},
     {"serve announces itself and ends on signals", serve_announces_itself_and_ends_on_signals},
     {"serve on a taken port says which", serve_on_a_taken_port_says_which},
     {"messages are delivered over each transport", messages_are_delivered_over_each_transport},
