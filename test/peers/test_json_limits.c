@@ -53,6 +53,12 @@ static void *count_resize(void *old, size_t bytes, void *user)
     return grown;
 }
 
+/* Grants a first block, and never a larger one. */
+static void *refuse_resize(void *old, size_t bytes, void *user)
+{
+    return old == NULL ? count_allocate(bytes, user) : NULL;
+}
+
 struct fixture {
     struct counting counting;
     struct alloc alloc;
@@ -208,6 +214,33 @@ static void test_memory_is_kept(void)
     fixture_fini(&f);
 }
 
+/* Whatever the value that finds no room, the scan ends there and the document goes on. */
+static void test_no_room_to_record(void)
+{
+    static const char *const pieces[] = {"%s\"s\"", "%strue", "%s1", "%s[]", "%s{}"};
+    struct counting counting = {0, 0};
+    const parley_allocator host = {count_allocate, refuse_resize, count_release, &counting};
+    struct json_error error = {0, ""};
+
+    for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+        struct alloc alloc;
+        struct json_doc doc;
+        size_t len;
+        char *text = repeated("[", pieces[i], 300, "]", &len);
+
+        alloc_init(&alloc, &host);
+        json_init(&doc, &alloc);
+        CHECK_STATUS(json_scan(&doc, text, len, &limits, 1, &error), ENOMEM);
+        CHECK_TEXT(error.reason, "out of memory");
+        CHECK(error.offset > 255 && error.offset < len); /* 256 were recorded */
+        CHECK_U64(doc.count, 0);
+        CHECK_STATUS(json_scan(&doc, "[1]", 3, &limits, 1, &error), OK);
+        json_fini(&doc);
+        free(text);
+    }
+    CHECK_U64(counting.bytes, 0);
+}
+
 /* Objects of `keys` keys each, `levels` of them one in the other. */
 static size_t nested_keys(char *text, unsigned levels, unsigned keys)
 {
@@ -246,6 +279,7 @@ static const struct check_test tests[] = {
     {"no size beyond the limits is looked into", test_sizes_beyond_any_text},
     {"a number has an end", test_numbers_end},
     {"one large text does not take memory for good", test_memory_is_given_back},
+    {"a value without room to record it", test_no_room_to_record},
     {"texts of the usual size find their memory there", test_memory_is_kept},
     {"checking a payload allocates nothing up to its limits", test_check_allocates_nothing},
 };
