@@ -80,6 +80,12 @@ HOSTILE = ([b"", b" ", b"\n", b"\0", b"{}\0", b"\0{}", b"\xef\xbb\xbf{}", b"\xff
 TOKENS = (STRUCTURE * 3 + BAD_SPACES + BAD_NUMBERS + NUMBERS[:20] + LITERALS + BAD_CHARACTERS
           + RARE_CHARACTERS + BAD_UTF8 + CHARACTERS[:40])
 
+# Where UTF-8 and UTF-16 change their shape; halves of pairs among them.
+EDGES = [0, 0x1f, 0x7f, 0x80, 0x7ff, 0x800, 0xfff, 0x1000, 0xcfff, 0xd000, 0xd7ff, 0xd800,
+         0xd801, 0xdaff, 0xdb00, 0xdbff, 0xdc00, 0xdc01, 0xddff, 0xde00, 0xdfff, 0xe000, 0xf000,
+         0xfffe, 0xffff]
+EDGES_BEYOND = [0x10000, 0x3ffff, 0x40000, 0xfffff, 0x100000, 0x10ffff]
+
 # The same key, written differently.
 TWINS = [(b"a", b"a"), (b"a", b"\\u0061"), (b"\\u0061", b"a"), (b"\\u0061", b"\\u0061"),
          (b"", b""), (b"/", b"\\/"), (b"\\n", b"\\u000a"), (b"\\u000A", b"\\u000a"),
@@ -110,7 +116,22 @@ class Documents:
             parts.append(self.pick(BAD_CHARACTERS))
         elif chance > 0.985:
             parts.append(self.pick(BAD_UTF8))
+        elif chance > 0.97:
+            parts.append(self.edge())
         return b'"' + b"".join(parts) + b'"'
+
+    def edge(self):
+        """Escapes or raw bytes at the edges of what UTF-16 and UTF-8 allow."""
+        chance = self.random.random()
+        if chance < 0.6:
+            form = self.pick([b"\\u%04x\\u%04x", b"\\u%04X\\u%04X", b"\\u%04xx\\u%04x"])
+            return form % (self.pick(EDGES), self.pick(EDGES))
+        if chance < 0.8:
+            return chr(self.pick(EDGES[2:] + EDGES_BEYOND)).encode("utf-8", "surrogatepass")
+        lead = self.pick([0xc0, 0xc2, 0xdf, 0xe0, 0xe1, 0xed, 0xef, 0xf0, 0xf3, 0xf4, 0xf7])
+        tail = [self.pick([0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0x7f, 0xc0])
+                for _ in range(1 + int(chance * 1000) % 3)]
+        return bytes([lead] + tail)
 
     def number(self):
         chance = self.random.random()

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True  # the sources' folder stays as it is
 from json_documents import Documents
 
 BUILD = os.environ.get("BUILD", "build")
@@ -59,6 +60,10 @@ REFUSED = {name for name, text in CLASSES.items() if text.startswith("refused")}
 failures = []
 
 
+pack_double = struct.Struct("<d").pack
+unpack_bits = struct.Struct("<Q").unpack
+
+
 class Understood:
     """Python's reading of one document, in the form of json_judge.c's records."""
 
@@ -84,7 +89,7 @@ class Understood:
             elif int(value) != exact:
                 self.classes.add("big integer")
             self.integers.append(text if 0 <= exact < 1 << 63 and text != "-0" else "-")
-        return struct.unpack("<Q", struct.pack("<d", value))[0]
+        return unpack_bits(pack_double(value))[0]
 
     def number(self, text):
         value = float(text)
@@ -93,7 +98,7 @@ class Understood:
             self.integers.append("!")
         else:
             self.integers.append("-")
-        return struct.unpack("<Q", struct.pack("<d", value))[0]
+        return unpack_bits(pack_double(value))[0]
 
     def constant(self, text):
         return text
@@ -176,11 +181,27 @@ def start_judges(documents, files):
     return running
 
 
-def finish_judges(running, files, count):
+def ends_well(command, documents):
+    source = b"".join([struct.pack("<I", len(d)) + d for d in documents])
+    return subprocess.run(command, input=source, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, timeout=DEADLINE).returncode == 0
+
+
+def find_fatal(command, documents):
+    """The first document at which a judge ends, by halves."""
+    while len(documents) > 1:
+        half = documents[:len(documents) // 2]
+        documents = documents[len(half):] if ends_well(command, half) else half
+    return documents[0]
+
+
+def finish_judges(running, files, documents):
+    count = len(documents)
     for process, command in zip(running, JUDGES):
         code = process.wait(timeout=DEADLINE)
         if code != 0:
-            sys.exit(f"{command[0]} ended with {code} (SEED={SEED:#x})")
+            sys.exit(f"FAILED  {command[0]} ended with {code}\n        document "
+                     f"{find_fatal(command, documents).hex()}\n        SEED={SEED:#x}")
     answers = []
     for answer in files[1:]:
         answer.seek(0)
@@ -197,6 +218,7 @@ def fail(document, reason):
 
 
 def surrogates_escaped(text):
+    """As Node writes halves of pairs."""
     return SURROGATE.sub(lambda match: "\\u%04x" % ord(match[0]), text)
 
 
@@ -204,7 +226,7 @@ def compare_taken(document, python, ours, node):
     """All three took it: they must have understood the same."""
     text, integers = python
     values, _, our_integers = ours[1:].partition(b"\0")
-    if values != text.encode() or values != node[1:]:
+    if values != surrogates_escaped(text).encode() or values != node[1:]:
         fail(document, f"understood differently: Python {text!r}, ours {values!r}, Node {node[1:]!r}")
     elif our_integers.decode().rstrip(",") != integers:
         fail(document, f"integers differ: Python {integers}, ours {our_integers.decode()}")
@@ -276,7 +298,7 @@ def run_chunk(documents, totals, understood):
         files = [source, ours, node]
         running = start_judges(bodies, files)
         python = [(understood.read(body), frozenset(understood.classes)) for body in bodies]
-        answers = finish_judges(running, files, len(bodies))
+        answers = finish_judges(running, files, bodies)
     for (source, body), (read, classes), mine, nodes in zip(documents, python, *answers):
         totals.add(source, *compare(body, read, classes, mine, nodes))
 
