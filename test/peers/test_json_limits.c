@@ -113,18 +113,19 @@ static void test_sizes_beyond_any_text(void)
 
 /* ---- numbers ---- */
 
-/* [<front><digits…><back>], the number in it `bytes` long. */
+/* [<front>777…<back>], the number in it `bytes` long. */
 static parley_status scan_number(struct fixture *f, const char *front, size_t bytes,
                                  const char *back)
 {
-    char *text = malloc(bytes + 2);
-    size_t front_len = strlen(front), back_len = strlen(back);
+    char *text = malloc(bytes + 2), *end = text + bytes + 1;
     parley_status status;
 
     memset(text, '7', bytes + 2);
     text[0] = '[';
-    memcpy(text + 1, front, front_len);
-    memcpy(text + 1 + bytes - back_len, back, back_len);
+    for (size_t i = 0; front[i] != '\0'; i++)
+        text[1 + i] = front[i];
+    for (size_t i = strlen(back); i > 0; i--)
+        *--end = back[i - 1];
     text[bytes + 1] = ']';
     status = json_scan(&f->doc, text, bytes + 2, &limits, 1, &f->error);
     free(text);
