@@ -517,7 +517,7 @@ typedef void (*parley_pong_fn)(const parley_pong *pong, void *user);
  *                   never inside this call
  * @return PARLEY_OK; PARLEY_EINVAL (no transport, timeout or `done`); PARLEY_EUNKNOWN;
  *         PARLEY_EREFUSED (the peer has no address, or its preference or dialect forbids this
- *         transport); PARLEY_ENOMEM; PARLEY_EFORK
+ *         transport); PARLEY_ELIMIT (65,536 pings are unanswered); PARLEY_ENOMEM; PARLEY_EFORK
  * Thread: any. Never blocks.
  * Source: transport/PROTOCOL.md, Endpoints; RFC 6455, 5.5.2.
  */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/auth.h"
 #include "peers/carrier.h"
 #include "peers/query.h"
 #include "runtime/clock.h"
@@ -47,6 +48,23 @@ static void leave(struct connection *connection)
     bench->counts.ws_connections--;
 }
 
+/* Who connects must be who its token says; without a name of its own that is its name. */
+static bool caller_allowed(struct bench *bench, const struct ws_upgrade *upgrade,
+                           char entity[ENVELOPE_ID_MAX + 1])
+{
+    char sub[ENVELOPE_ID_MAX + 1];
+
+    if (entity[0] != '\0' && !entity_id_valid(entity))
+        return false;
+    if (!auth_required(bench->runtime))
+        return true;
+    if (auth_check(bench, upgrade->authorization, upgrade->query, sub) != PARLEY_OK ||
+        (entity[0] != '\0' && strcmp(entity, sub) != 0))
+        return false;
+    memcpy(entity, sub, sizeof(sub));
+    return true;
+}
+
 struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_refusal,
                              void *user)
 {
@@ -60,7 +78,7 @@ struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_ref
     query_value(upgrade->query, "entity_id", connection->entity, sizeof(connection->entity));
     query_value(upgrade->query, "session_id", connection->session_id,
                 sizeof(connection->session_id));
-    if (connection->entity[0] != '\0' && !entity_id_valid(connection->entity)) {
+    if (!caller_allowed(bench_of(upgrade->worker), upgrade, connection->entity)) {
         alloc_free(&runtime->alloc, connection);
         *ret_refusal = 403;
         return NULL;
