@@ -109,7 +109,8 @@ static void a_node_answers_both_ways(void)
         CHECK(pongs.last.latency_ns > 0 && pongs.last.latency_ns < 20 * UINT64_C(1000000000));
         CHECK_TEXT(pongs.detail, "");
         ping(client, peer, ways[i], 20000, &pongs);
-        CHECK(check_wait(&pongs.ok, 2));
+        CHECK(check_wait(&pongs.done, 2));
+        CHECK_U64(pongs.ok, 2);
     }
     CHECK_STATUS(parley_stats_get(client, &stats), OK);
     CHECK_U64(stats.ws_connects, 1); /* the second one went over the first one's */
@@ -356,7 +357,7 @@ static int accept_upgrade(int listener)
 /* Reads one ping. The pong goes to `pong`, 10 bytes. */
 static void read_ping(int fd, uint8_t pong[10])
 {
-    uint8_t frame[14];
+    uint8_t frame[14] = {0};
 
     if (!CHECK(raw_exact(fd, frame, sizeof(frame))))
         return;
