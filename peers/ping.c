@@ -8,7 +8,9 @@
  * left to ask. finish() is the one way out. A peer stays until its list is empty.
  *
  * Over WebSocket a ping first waits for the connection (number 0), then for a pong: one
- * pong answers all pings before it. Over HTTP its request is the HTTP worker's until it
+ * pong answers all pings before it. RFC 6455 lets a pong stand for the latest ping, but lws
+ * answers the first and drops what comes until that pong is out: so a pong that leaves pings
+ * unanswered is followed by another ping. Over HTTP its request is the HTTP worker's until it
  * comes back, so a timeout only asks for its early end.
  */
 #include <stdio.h>
@@ -193,8 +195,12 @@ void ping_answered(struct ws *ws, uint64_t number)
     peer_alive(peer);
     for (struct ping *ping = peer->pings, *next; ping != NULL; ping = next) {
         next = ping->next;
-        if (ping->number != 0 && ping->number <= number)
+        if (ping->number == 0)
+            continue;
+        if (ping->number <= number)
             finish(ping, PARLEY_OK, "");
+        else
+            ws_ping(ws); /* it may have been dropped */
     }
     peer_settle(peer);
 }

@@ -114,8 +114,8 @@ struct transport_events {
     /** A whole text or binary message. `data` may be changed and is valid during the call.
      *  To refuse it, ws_close() and return. */
     void (*received)(struct ws *ws, char *data, size_t len, bool binary);
-    /** Every ping up to `number` is answered: pings that arrive together may draw one pong.
-     *  May be NULL. */
+    /** Every ping up to `number` is answered: pings that arrive together may draw one pong,
+     * for the last of them or, by other peers (lws among them), for the first. May be NULL. */
     void (*pong)(struct ws *ws, uint64_t number);
     /** The WebSocket takes bytes: append whole frames. Append none to stop being asked until
      *  ws_want_write(). A batch ends at batch_bytes_max; a larger frame must be its first. */

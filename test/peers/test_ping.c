@@ -395,6 +395,32 @@ static void a_pong_answers_the_pings_before_it(void)
     CHECK_STATUS(parley_close(client), OK);
 }
 
+/* As lws does it: pings that come before the pong is out are dropped. */
+static void a_dropped_ping_is_sent_again(void)
+{
+    uint8_t first[10], second[10], again[10];
+    struct pongs pongs = PONGS_INIT;
+    parley *client = client_open();
+    uint16_t port;
+    int listener = raw_listen(&port), fd;
+    parley_peer peer = add(client, "x", port, PARLEY_WEBSOCKET_ONLY);
+
+    ping(client, peer, WS, 20000, &pongs);
+    fd = accept_upgrade(listener);
+    read_ping(fd, first);
+    ping(client, peer, WS, 20000, &pongs);
+    read_ping(fd, second);
+    CHECK(raw_send(fd, first, 10));
+    CHECK(check_wait(&pongs.done, 1));
+    read_ping(fd, again);
+    CHECK(raw_send(fd, again, 10));
+    CHECK(check_wait(&pongs.done, 2));
+    CHECK_U64(pongs.ok, 2);
+    close(fd);
+    close(listener);
+    CHECK_STATUS(parley_close(client), OK);
+}
+
 static void a_lost_connection_ends_its_pings(void)
 {
     uint8_t pong[10];
@@ -560,6 +586,7 @@ static const struct check_test tests[] = {
     {"an answer that says no is a refusal", an_answer_that_says_no_is_a_refusal},
     {"pings decide about health", pings_decide_about_health},
     {"a pong answers the pings before it", a_pong_answers_the_pings_before_it},
+    {"a dropped ping is sent again", a_dropped_ping_is_sent_again},
     {"a lost connection ends its pings", a_lost_connection_ends_its_pings},
     {"removal and close end what waits", removal_and_close_end_what_waits},
     {"every accepted ping is answered once", every_accepted_ping_is_answered_once},
