@@ -222,8 +222,10 @@ typedef struct parley_peer_options {
     uint32_t rate_per_min; /**< messages a minute to an older peer after the burst; 0: what
                                 older peers are known to take */
     uint32_t rate_burst;   /**< messages at once after a pause; 0: as above */
-    const char *token;     /**< said as `Authorization: Bearer`; NULL: none */
-    bool token_in_query;   /**< and as `token=` in the WebSocket's URL, for older servers */
+    const char *token;     /**< said as `Authorization: Bearer`, at most 4,096 printable
+                                characters without spaces; NULL: none */
+    bool token_in_query;   /**< and as `token=` in the WebSocket's URL, for older servers; the
+                                URL's path is then at most 2,000 bytes long */
     const char *ws_url;    /**< NULL: derived from the peer's URL */
     uint32_t mailbox_messages_max; /**< 0: the runtime's setting, as for the next ones */
     uint64_t mailbox_bytes_max;

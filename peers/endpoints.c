@@ -377,14 +377,17 @@ static void refuse_stranger(struct http_exchange *exchange)
 static void run_endpoint(struct http_exchange *exchange, const struct endpoint *endpoint)
 {
     struct bench *bench = bench_of(exchange->worker);
+    parley_status status = PARLEY_OK;
 
     bench->caller[0] = '\0';
-    if (endpoint->guarded && auth_required(bench->runtime) &&
-        auth_check(bench, exchange->authorization, exchange->query, bench->caller) !=
-            PARLEY_OK)
-        refuse_stranger(exchange);
-    else
+    if (endpoint->guarded && auth_required(bench->runtime))
+        status = auth_check(bench, exchange->authorization, exchange->query, bench->caller);
+    if (status == PARLEY_OK)
         endpoint->run(exchange);
+    else if (status == PARLEY_ENOMEM)
+        respond_detail(exchange, 503, "out of memory");
+    else
+        refuse_stranger(exchange);
 }
 
 void endpoints_request(struct http_exchange *exchange, void *user)

@@ -80,7 +80,8 @@ static bool split(const char *token, size_t len, struct part parts[3])
     return count == 3;
 }
 
-static bool signature_holds(const struct part parts[3], const char *secret, size_t secret_len)
+static parley_status check_signature(const struct part parts[3], const char *secret,
+                                     size_t secret_len)
 {
     const char *signed_text = parts[0].text;
     size_t signed_len = parts[0].len + 1 + parts[1].len; /* with the dot between them */
@@ -89,12 +90,12 @@ static bool signature_holds(const struct part parts[3], const char *secret, size
     size_t said_len;
 
     if (!decode(parts[2], said, sizeof(said), &said_len) || said_len != sizeof(said))
-        return false;
+        return PARLEY_EREFUSED;
     if (HMAC(EVP_sha256(), secret, (int)secret_len, (const uint8_t *)signed_text, signed_len,
              right, &right_len) == NULL ||
         right_len != sizeof(said))
-        return false;
-    return CRYPTO_memcmp(said, right, sizeof(said)) == 0;
+        return PARLEY_ENOMEM; /* nothing else can fail there */
+    return CRYPTO_memcmp(said, right, sizeof(said)) == 0 ? PARLEY_OK : PARLEY_EREFUSED;
 }
 
 /* ---- What they say ---- */
@@ -188,10 +189,11 @@ parley_status jwt_verify(struct json_doc *doc, const char *token, size_t len,
     parley_status status;
 
     assert(secret_len > 0 && secret_len <= INT32_MAX);
-    if (len > JWT_BYTES_MAX || !split(token, len, parts) ||
-        !signature_holds(parts, secret, secret_len))
+    if (len > JWT_BYTES_MAX || !split(token, len, parts))
         return PARLEY_EREFUSED;
-    status = scan_part(doc, parts[0], bytes);
+    status = check_signature(parts, secret, secret_len);
+    if (status == PARLEY_OK)
+        status = scan_part(doc, parts[0], bytes);
     if (status == PARLEY_OK && !header_allows(doc))
         status = PARLEY_EREFUSED;
     if (status == PARLEY_OK)

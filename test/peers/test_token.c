@@ -3,6 +3,8 @@
  * Tokens over real sockets: what is refused without one, what one lets its owner do, and
  * that no token shows up in a log.
  */
+#include <malloc.h>
+
 #include "test/peers/nodes.h"
 #include "test/peers/tokens.h"
 #include "test/transport/host.h"
@@ -10,7 +12,7 @@
 /* ---- A log that is searched for what must not be in it ---- */
 
 static _Atomic(uint64_t) log_lines, leaks;
-static const char *const needles[] = {SECRET, "eyJhbGciOiJIUzI1Ni", "a.b-c_d"};
+static const char *const needles[] = {SECRET, "hunter2", "eyJhbGciOiJIUzI1Ni", "a.b-c_d"};
 
 static void searching_log(parley_log_level level, const char *line, void *user)
 {
@@ -324,6 +326,25 @@ static void a_refused_upgrade_is_told(void)
     CHECK_STATUS(parley_close(node), OK);
 }
 
+static void read_head(int fd, char *head, size_t size)
+{
+    size_t used = 0;
+
+    do {
+        ssize_t got = raw_some(fd, head + used, size - 1 - used);
+
+        if (!CHECK(got > 0))
+            return;
+        used += (size_t)got;
+        head[used] = '\0';
+    } while (strstr(head, "\r\n\r\n") == NULL);
+}
+
+static void ignore_pong(const parley_pong *pong, void *user)
+{
+    (void)pong, (void)user;
+}
+
 /* What a dial and a request look like to who listens. */
 static void the_token_is_said_where_it_is_to_be(void)
 {
@@ -336,8 +357,6 @@ static void the_token_is_said_where_it_is_to_be(void)
     parley_peer peer;
 
     for (int i = 0; i < 3; i++) { /* the URL with and without it, then HTTP */
-        size_t used = 0;
-
         parley_peer_options_init(&options);
         options.preference = i < 2 ? PARLEY_WEBSOCKET_ONLY : PARLEY_HTTP_ONLY;
         options.preference_set = true;
@@ -347,14 +366,7 @@ static void the_token_is_said_where_it_is_to_be(void)
         CHECK_STATUS(parley_peer_add(client, "x", url, &options, &peer), OK);
         CHECK_STATUS(post(client, peer, "{}", &tally), OK);
         fd = accept(listener, NULL, NULL);
-        do {
-            ssize_t got = raw_some(fd, head + used, sizeof(head) - 1 - used);
-
-            if (!CHECK(got > 0))
-                break;
-            used += (size_t)got;
-            head[used] = '\0';
-        } while (strstr(head, "\r\n\r\n") == NULL);
+        read_head(fd, head, sizeof(head));
         CHECK_CONTAINS(head, "\r\nAuthorization: Bearer a.b-c_d/e+f=&?%\r\n");
         if (i == 0)
             CHECK_CONTAINS(head, "&token=a.b-c_d%2Fe%2Bf%3D%26%3F%25 HTTP/1.1\r\n");
@@ -364,6 +376,14 @@ static void the_token_is_said_where_it_is_to_be(void)
         CHECK_STATUS(parley_peer_remove(client, peer), OK);
         CHECK(check_wait(&tally.results, (uint64_t)i + 1));
     }
+    CHECK_STATUS(parley_peer_add(client, "x", url, &options, &peer), OK);
+    CHECK_STATUS(parley_ping(client, peer, PARLEY_TRANSPORT_HTTP, 20000, ignore_pong, NULL),
+                 OK);
+    fd = accept(listener, NULL, NULL);
+    read_head(fd, head, sizeof(head));
+    CHECK_CONTAINS(head, "GET /health HTTP/1.1\r\n");
+    CHECK_CONTAINS(head, "\r\nAuthorization: Bearer a.b-c_d/e+f=&?%\r\n");
+    close(fd);
     close(listener);
     CHECK_STATUS(parley_close(client), OK);
 }
@@ -384,6 +404,80 @@ static void a_token_that_no_header_holds_is_refused(void)
     free(huge);
     CHECK_STATUS(parley_close(client), OK);
     CHECK_STATUS(parley_close(node), OK);
+}
+
+/* ---- Memory that is searched when it is given back ---- */
+
+static char wiped_token[1024];
+static _Atomic(uint64_t) unwiped, releases;
+
+/* Zeroed: what libraries left there is not ours. */
+static void *zeroed_allocate(size_t bytes, void *user)
+{
+    (void)user;
+    return calloc(1, bytes);
+}
+
+static void searching_release(void *memory, void *user)
+{
+    size_t bytes = malloc_usable_size(memory);
+
+    (void)user;
+    if (memmem(memory, bytes, SECRET, strlen(SECRET)) != NULL ||
+        memmem(memory, bytes, wiped_token, strlen(wiped_token)) != NULL)
+        atomic_fetch_add(&unwiped, 1);
+    atomic_fetch_add(&releases, 1);
+    free(memory);
+}
+
+static void *searching_resize(void *memory, size_t bytes, void *user)
+{
+    size_t former = memory != NULL ? malloc_usable_size(memory) : 0;
+    void *grown = calloc(1, bytes);
+
+    if (grown == NULL || memory == NULL)
+        return grown;
+    memcpy(grown, memory, former < bytes ? former : bytes);
+    searching_release(memory, user);
+    return grown;
+}
+
+static void secrets_are_wiped(void)
+{
+    static const parley_allocator searching = {zeroed_allocate, searching_resize,
+                                               searching_release, NULL};
+    struct tally tally = TALLY_INIT;
+    parley *node = guarded_open("127.0.0.1", true), *client;
+    parley_options options;
+    parley_peer peer;
+
+    token_for(wiped_token, "alice", 300);
+    options_for(&options, "alice");
+    options.allocator = &searching;
+    options.jwt_secret = SECRET; /* it would be asked for here, too */
+    client = node_open(&options);
+    CHECK_STATUS(add(client, node, wiped_token, true, PARLEY_WEBSOCKET_ONLY, &peer), OK);
+    CHECK_STATUS(post(client, peer, "{}", &tally), OK);
+    CHECK(check_wait(&tally.outcomes[PARLEY_DELIVERED], 1));
+    CHECK_STATUS(parley_close(client), OK);
+    CHECK(releases > 0);
+    CHECK_U64(unwiped, 0);
+    CHECK_STATUS(parley_close(node), OK);
+}
+
+static void a_short_secret_is_warned_of(void)
+{
+    parley_options options;
+    uint64_t before = atomic_load(&log_lines);
+
+    options_for(&options, "receiver");
+    options.log_level = PARLEY_LOG_WARN;
+    options.jwt_secret = SECRET;
+    CHECK_STATUS(parley_close(node_open(&options)), OK);
+    CHECK_U64(log_lines, before);
+    options.jwt_secret = "hunter2";
+    CHECK_STATUS(parley_close(node_open(&options)), OK);
+    CHECK_U64(log_lines, before + 1);
 }
 
 static void nothing_of_it_is_logged(void)
@@ -407,6 +501,8 @@ static const struct check_test tests[] = {
     {"a refused upgrade is told", a_refused_upgrade_is_told},
     {"the token is said where it is to be", the_token_is_said_where_it_is_to_be},
     {"a token that no header holds is refused", a_token_that_no_header_holds_is_refused},
+    {"secrets are wiped", secrets_are_wiped},
+    {"a short secret is warned of", a_short_secret_is_warned_of},
     {"nothing of it is logged", nothing_of_it_is_logged},
 };
 
