@@ -8,6 +8,7 @@
 #include "peers/jwt.h"
 #include "test/check.h"
 #include "test/peers/tokens.h"
+#include "test/runtime/fail_alloc.h"
 
 #define NOW      UINT64_C(1700000000)
 #define AUDIENCE "orig-b"
@@ -73,8 +74,8 @@ static cJSON *vectors(void)
     FILE *file = fopen("test/vectors.json", "rb");
     size_t len;
 
-    if (!CHECK(file != NULL))
-        return NULL;
+    if (file == NULL)
+        return NULL; /* which fails the test */
     len = fread(text, 1, sizeof(text) - 1, file);
     fclose(file);
     text[len] = '\0';
@@ -334,7 +335,7 @@ static void noise_is_refused(void)
     struct check_random random = {check_seed(20261123)};
     static const char digits[] = "AZaz09-_.=+/{}\n";
     struct jwt_claims claims = {"-"};
-    char text[256];
+    char text[256] = "";
 
     begin();
     for (int round = 0; round < 20000; round++) {
@@ -351,6 +352,33 @@ static void noise_is_refused(void)
     end();
 }
 
+/* A node short of memory must not call a good token a bad one. */
+static void want_of_memory_is_no_refusal(void)
+{
+    struct fail_alloc state = {0};
+    struct jwt_claims claims;
+    char token[1024];
+
+    token_make(token, HEADER_HS256, "{" SUB "," EXP "}", SECRET);
+    for (int64_t successes = 0;; successes++) {
+        struct alloc failing = fail_alloc_init(&state, successes);
+        struct json_doc own;
+        parley_status status;
+
+        json_init(&own, &failing);
+        status = jwt_verify(&own, token, strlen(token), SECRET, strlen(SECRET), AUDIENCE, NOW,
+                            &claims);
+        json_fini(&own);
+        CHECK_U64(state.out, 0);
+        if (status == PARLEY_OK) {
+            CHECK(successes > 0);
+            return;
+        }
+        if (!CHECK_STATUS(status, ENOMEM))
+            return;
+    }
+}
+
 static const struct check_test tests[] = {
     {"the vectors hold", the_vectors_hold},
     {"a token's times are kept", times_are_kept},
@@ -361,6 +389,7 @@ static const struct check_test tests[] = {
     {"a long token is refused", a_long_token_is_refused},
     {"every bit of a token counts", every_part_of_it_counts},
     {"noise is refused", noise_is_refused},
+    {"want of memory is no refusal", want_of_memory_is_no_refusal},
 };
 
 CHECK_MAIN("tokens", tests)
