@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/auth.h"
 #include "peers/carrier.h"
 #include "peers/query.h"
 #include "runtime/clock.h"
@@ -47,11 +48,33 @@ static void leave(struct connection *connection)
     bench->counts.ws_connections--;
 }
 
+/* Who connects must be who its token says; without a name of its own that is its name.
+ * @return 0, or the status to refuse it with */
+static unsigned judge_caller(struct bench *bench, const struct ws_upgrade *upgrade,
+                             char entity[ENVELOPE_ID_MAX + 1])
+{
+    char sub[ENVELOPE_ID_MAX + 1];
+    parley_status status;
+
+    if (entity[0] != '\0' && !entity_id_valid(entity))
+        return 403;
+    if (!auth_required(bench->runtime))
+        return 0;
+    status = auth_check(bench, upgrade->authorization, upgrade->query, sub);
+    if (status != PARLEY_OK)
+        return status == PARLEY_ENOMEM ? 503 : 403;
+    if (entity[0] != '\0' && strcmp(entity, sub) != 0)
+        return 403;
+    memcpy(entity, sub, sizeof(sub));
+    return 0;
+}
+
 struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_refusal,
                              void *user)
 {
     struct parley *runtime = user;
     struct connection *connection = alloc_zeroed(&runtime->alloc, sizeof(*connection));
+    unsigned refusal;
 
     if (connection == NULL) {
         *ret_refusal = 503;
@@ -60,9 +83,10 @@ struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_ref
     query_value(upgrade->query, "entity_id", connection->entity, sizeof(connection->entity));
     query_value(upgrade->query, "session_id", connection->session_id,
                 sizeof(connection->session_id));
-    if (connection->entity[0] != '\0' && !entity_id_valid(connection->entity)) {
+    refusal = judge_caller(bench_of(upgrade->worker), upgrade, connection->entity);
+    if (refusal != 0) {
         alloc_free(&runtime->alloc, connection);
-        *ret_refusal = 403;
+        *ret_refusal = refusal;
         return NULL;
     }
     connection->bench = bench_of(upgrade->worker);

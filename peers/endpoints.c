@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "peers/auth.h"
 #include "peers/envelope.h"
 #include "peers/peer.h"
 #include "peers/stats.h"
@@ -69,6 +70,12 @@ void endpoints_answered(struct inbound_request *request)
     inbound_free(request);
 }
 
+/* With a token only in the name it was given to. */
+static bool may_send_as(const struct bench *bench, const char *sender)
+{
+    return bench->caller[0] == '\0' || strcmp(bench->caller, sender) == 0;
+}
+
 static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
                       const char *sender, const char *session_id)
 {
@@ -79,6 +86,10 @@ static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
 
     if (!entity_id_valid(sender)) {
         respond_detail(exchange, 400, "Missing required field: sender_id");
+        return;
+    }
+    if (!may_send_as(bench, sender)) {
+        respond_detail(exchange, 403, "Forbidden");
         return;
     }
     if (session_acquire(bench, sender, session_id, &session) != PARLEY_OK) {
@@ -119,6 +130,29 @@ static void post_message(struct http_exchange *exchange)
         hand_over(exchange, INBOUND_MESSAGE, envelope.sender_id, envelope.session_id);
 }
 
+/* The first sender named is the batch's. A caller with a token need not name one, and must
+ * not name another anywhere. @return whether that holds */
+static bool batch_sender(const struct bench *bench, const struct batch *batch,
+                         char sender[ENVELOPE_ID_MAX + 1])
+{
+    const struct json_doc *doc = &bench->doc;
+    const bool known = bench->caller[0] != '\0';
+
+    memcpy(sender, bench->caller, sizeof(bench->caller));
+    for (const struct json_item *message = batch->messages;
+         message != NULL && (known || sender[0] == '\0'); message = json_next(doc, message)) {
+        const struct json_item *item =
+            message->type == JSON_OBJECT ? json_member(doc, message, "sender_id") : NULL;
+
+        if (item != NULL && item->type != JSON_NULL &&
+            json_string(doc, item, sender, ENVELOPE_ID_MAX + 1) < 0)
+            sender[0] = '\0';
+        if (!may_send_as(bench, sender))
+            return false;
+    }
+    return true;
+}
+
 static void post_messages(struct http_exchange *exchange)
 {
     const struct json_doc *doc = &bench_of(exchange->worker)->doc;
@@ -132,13 +166,9 @@ static void post_messages(struct http_exchange *exchange)
         respond_detail(exchange, 400, error.text);
         return;
     }
-    for (const struct json_item *message = batch.messages;
-         message != NULL && sender[0] == '\0'; message = json_next(doc, message)) {
-        const struct json_item *item =
-            message->type == JSON_OBJECT ? json_member(doc, message, "sender_id") : NULL;
-
-        if (item != NULL && json_string(doc, item, sender, sizeof(sender)) < 0)
-            sender[0] = '\0';
+    if (!batch_sender(bench_of(exchange->worker), &batch, sender)) {
+        respond_detail(exchange, 403, "Forbidden");
+        return;
     }
     hand_over(exchange, INBOUND_BATCH, sender, batch.session_id);
 }
@@ -229,10 +259,13 @@ static void get_public_key(struct http_exchange *exchange)
     respond_out(exchange, &out);
 }
 
-/* Who we talk to is not for strangers; there are no tokens yet to tell them apart. */
+/* Who we talk to is not for strangers. A token has been shown by now, where one is asked for.
+ */
 static bool refused_beyond_loopback(struct http_exchange *exchange)
 {
-    if (bench_of(exchange->worker)->runtime->loopback)
+    const struct parley *runtime = bench_of(exchange->worker)->runtime;
+
+    if (runtime->loopback || auth_required(runtime))
         return false;
     respond_detail(exchange, 403, "Forbidden");
     return true;
@@ -308,16 +341,17 @@ void endpoints_stats(struct http_exchange *exchange, struct bench *bench,
 struct endpoint {
     const char *path, *method;
     void (*run)(struct http_exchange *exchange);
+    bool guarded; /* by a token, where tokens are asked for */
 };
 
 static const struct endpoint endpoints[] = {
-    {"/message", "POST", post_message},
-    {"/messages", "POST", post_messages},
-    {"/health", "GET", get_health},
-    {"/peers", "GET", get_peers},
-    {"/stats", "GET", get_stats},
-    {"/public-key", "GET", get_public_key},
-    {"/", "GET", get_root},
+    {"/message", "POST", post_message, true},
+    {"/messages", "POST", post_messages, true},
+    {"/health", "GET", get_health, false},
+    {"/peers", "GET", get_peers, true},
+    {"/stats", "GET", get_stats, true},
+    {"/public-key", "GET", get_public_key, false},
+    {"/", "GET", get_root, false},
 };
 
 static void refuse_method(struct http_exchange *exchange, const char *allow)
@@ -330,6 +364,32 @@ static void refuse_method(struct http_exchange *exchange, const char *allow)
     http_respond(exchange, &reply);
 }
 
+static void refuse_stranger(struct http_exchange *exchange)
+{
+    static const char body[] = "{\"detail\":\"Unauthorized\"}";
+    struct http_reply reply = {
+        .code = 401, .body = body, .body_len = sizeof(body) - 1, .authenticate = "Bearer"};
+
+    bench_of(exchange->worker)->counts.http_requests_accepted++;
+    http_respond(exchange, &reply);
+}
+
+static void run_endpoint(struct http_exchange *exchange, const struct endpoint *endpoint)
+{
+    struct bench *bench = bench_of(exchange->worker);
+    parley_status status = PARLEY_OK;
+
+    bench->caller[0] = '\0';
+    if (endpoint->guarded && auth_required(bench->runtime))
+        status = auth_check(bench, exchange->authorization, exchange->query, bench->caller);
+    if (status == PARLEY_OK)
+        endpoint->run(exchange);
+    else if (status == PARLEY_ENOMEM)
+        respond_detail(exchange, 503, "out of memory");
+    else
+        refuse_stranger(exchange);
+}
+
 void endpoints_request(struct http_exchange *exchange, void *user)
 {
     (void)user;
@@ -338,7 +398,7 @@ void endpoints_request(struct http_exchange *exchange, void *user)
         if (strcmp(exchange->path, endpoints[i].path) != 0)
             continue;
         if (strcmp(exchange->method, endpoints[i].method) == 0)
-            endpoints[i].run(exchange);
+            run_endpoint(exchange, &endpoints[i]);
         else
             refuse_method(exchange, endpoints[i].method);
         return;

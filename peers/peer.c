@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "peers/auth.h"
 #include "peers/carrier.h"
 #include "peers/envelope.h"
 #include "peers/stats.h"
@@ -208,7 +209,7 @@ static void on_timer(struct timer *timer)
 static void detach_when_done(struct peer *peer)
 {
     if (!peer->closing || !peer->empty || peer->detached || peer->delivery.front != NULL ||
-        !link_quiet(peer) || peer->post.busy)
+        !link_quiet(peer) || peer->post.busy || peer->pings != NULL)
         return;
     peer->detached = true;
     worker_timer_stop(peer->bench->worker, &peer->timer);
@@ -242,6 +243,7 @@ static void peer_free(struct peer *peer)
 
     link_fini(peer);
     post_fini(peer);
+    auth_forget_token(peer);
     alloc_free(alloc, peer->id);
     alloc_free_aligned(alloc, peer);
 }
@@ -267,6 +269,7 @@ static void begin_removal(struct peer *peer)
     delivery_give_up_all(&peer->delivery, PARLEY_CANCELLED, "peer removed");
     if (peer->post.busy)
         http_worker_cancel(peer->runtime->http, &peer->post.call);
+    ping_cancel(peer, true, "peer removed");
     link_close(peer, 1000, "peer removed");
 }
 
@@ -279,8 +282,12 @@ static void on_control_message(struct peer *peer, struct control *control)
         link_dial(peer, true);
         break;
     case CONTROL_DISCONNECT:
+        ping_cancel(peer, false, "closed by the host");
         link_close(peer, 1000, "closed by the host");
         break;
+    case CONTROL_PING:
+        ping_begin(peer, control);
+        return; /* keeps it */
     case CONTROL_REMOVE:
         begin_removal(peer);
         return; /* embedded, as the next one */
@@ -311,7 +318,7 @@ static void on_control(struct actor *actor, struct mailbox_node *node)
         post_done(peer);
     else if (peer->link.query != NULL && node == &peer->link.query->node)
         link_resolved(peer);
-    else
+    else if (!ping_take(peer, node))
         on_control_message(peer, (struct control *)node);
 }
 
@@ -330,6 +337,7 @@ void peer_settle(struct peer *peer)
 {
     if (peer->detached)
         return;
+    ping_pump(peer);
     peer_pump(peer);
     peer_flush(peer);
     peer_report_state(peer, "");
@@ -423,6 +431,9 @@ static parley_status peer_init(struct peer *peer, const char *id, const char *ur
     if (status != PARLEY_OK)
         return status;
     set_options(peer, options);
+    status = auth_set_token(peer, options);
+    if (status != PARLEY_OK)
+        return status;
     random_bytes(&random, peer->session_random, sizeof(peer->session_random));
     uuid_write(peer->session_id, peer->session_random);
     delivery_init(&peer->delivery, &limits);

@@ -75,6 +75,7 @@ struct link {
     bool redial;   /* dial again once it is closed */
     struct resolver_query *query; /* the last answer, or one under way */
     bool query_busy;
+    unsigned refused_with;      /* the last dial: an HTTP status, 0: none came */
     uint32_t address;           /* index in the query's answer of the one in use */
     uint64_t batch_bytes;       /* what the other side takes in one frame */
     uint32_t in_flight_max;     /* and unacknowledged */
@@ -112,6 +113,8 @@ struct peer {
     char *id;
     bool has_url;
     struct url url, ws_url; /* ws_url: path complete, without the query */
+    char *authorization;    /* auth.h; NULL: no token */
+    bool token_in_query;
     char session_id[37];
     uint8_t session_random[16];
 
@@ -124,6 +127,7 @@ struct peer {
     struct delivery delivery;
     struct link link;
     struct post post;
+    struct ping *pings, *pings_last; /* ping.c: not answered yet, oldest first */
     struct timer timer;
     uint64_t again_ns; /* peer_pump() stopped halfway */
     uint64_t timer_ns; /* what the timer is set to; CLOCK_NEVER */
@@ -243,6 +247,28 @@ void link_opened(struct ws *ws);
 void link_received(struct ws *ws, char *data, size_t len, bool binary);
 void link_fill(struct ws *ws, struct ws_batch *batch);
 void link_closed(struct ws *ws, const struct ws_closed *why);
+
+/* ping.c; on the peer's worker */
+
+struct control;
+struct mailbox_node;
+/** CONTROL_PING has arrived. */
+void ping_begin(struct peer *peer, struct control *control);
+/** Takes a control message that is the answer to a ping over HTTP. @return whether it is one
+ */
+bool ping_take(struct peer *peer, struct mailbox_node *node);
+/** The WebSocket is open: what waits for it is asked now. */
+void ping_opened(struct peer *peer);
+/** The transport's event: pings up to this number are answered. */
+void ping_answered(struct ws *ws, uint64_t number);
+/** The WebSocket has closed, and with it what was asked over it. */
+void ping_lost(struct peer *peer, const char *reason);
+/** It could not be opened. */
+void ping_unreachable(struct peer *peer, const char *reason);
+/** Dials for pings that wait while nothing is under way. */
+void ping_pump(struct peer *peer);
+/** Ends pings over WebSocket with PARLEY_ECLOSED, and with `all` those over HTTP. */
+void ping_cancel(struct peer *peer, bool all, const char *reason);
 
 parley_status post_init(struct peer *peer);
 void post_fini(struct peer *peer);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/auth.h"
 #include "peers/envelope.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
@@ -34,6 +35,7 @@ parley_status post_init(struct peer *peer)
     post->parley = peer->dialect == PARLEY_DIALECT_PARLEY;
     post->batch_bytes = peer->runtime->options.batch_bytes_max;
     post->call.reply_to = &peer->actor;
+    post->call.headers[0] = auth_header(peer);
     if (!peer->has_url)
         return PARLEY_OK;
     if (url_http(&peer->url, "/messages", url, sizeof(url)) == 0)

@@ -7,12 +7,15 @@
  *
  * What travels over it is in peer_frames.c.
  */
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/auth.h"
 #include "peers/carrier.h"
 #include "peers/connection.h"
 #include "peers/envelope.h"
+#include "peers/jwt.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
 
@@ -105,25 +108,32 @@ static void dial_failed(struct peer *peer, const char *reason)
     log_info(&peer->runtime->log, "peer %s: WebSocket: %s", peer->id, reason);
     peer_failed(peer);
     back_off(peer, reason);
+    ping_unreachable(peer, reason);
 }
 
 static void dial_address(struct peer *peer, const char *address)
 {
-    char path[URL_PATH_MAX + ENVELOPE_ID_MAX + 128];
+    char path[URL_PATH_MAX + ENVELOPE_ID_MAX + JWT_BYTES_MAX + 128];
     struct ws_target target = {
         .address = address,
         .port = peer->ws_url.port,
         .host = peer->ws_url.host,
         .path = path,
         .tls = peer->ws_url.tls,
+        .authorization = auth_value(peer),
         .timeout_ms = peer->runtime->options.connect_timeout_ms,
     };
+    parley_status status = PARLEY_EUNREACHABLE;
 
     snprintf(path, sizeof(path), "%s?session_id=%s&entity_id=%s", peer->ws_url.path,
              peer->session_id, peer->runtime->node_id);
     peer->link.state = LINK_DIALLING;
-    if (ws_connect(peer->runtime->transport, peer->bench->worker, &peer->link.ws, &target) !=
-        PARLEY_OK)
+    peer->link.refused_with = 0;
+    if (auth_append_token(peer, path, sizeof(path)))
+        status =
+            ws_connect(peer->runtime->transport, peer->bench->worker, &peer->link.ws, &target);
+    OPENSSL_cleanse(path, sizeof(path)); /* the token */
+    if (status != PARLEY_OK)
         dial_failed(peer, "cannot open a connection");
 }
 
@@ -209,6 +219,7 @@ void link_opened(struct ws *ws)
 
     peer->link.state = LINK_GREETING;
     peer->link.next_ns = now_ns(peer) + GREETING_TIMEOUT_NS;
+    ping_opened(peer);
 }
 
 static void lost(struct peer *peer)
@@ -335,6 +346,7 @@ static void blame_front(struct peer *peer, unsigned code, const char *reason)
 void link_closed(struct ws *ws, const struct ws_closed *why)
 {
     struct peer *peer = peer_of(ws);
+    char refusal[32];
     const char *reason =
         why->detail != NULL && why->detail[0] != '\0' ? why->detail : "closed";
     bool redial = peer->link.redial;
@@ -344,6 +356,12 @@ void link_closed(struct ws *ws, const struct ws_closed *why)
     peer->link.inbound = NULL;
     peer->link.redial = false;
     peer->link.next_ns = CLOCK_NEVER;
+    if (why->http_status >= 300) {
+        peer->link.refused_with = why->http_status;
+        snprintf(refusal, sizeof(refusal), "refused with %u", why->http_status);
+        reason = refusal;
+    }
+    ping_lost(peer, reason);
     blame_front(peer, why->code, reason);
     lost(peer);
     after_close(peer, redial, reason);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the test programs given as arguments, one after the other, then the scripts of
-# test/interop. One line per program; a failing program's log in full. The last line is
-# "N passed, M failed": tests of the programs, and failed programs and scripts.
+# test/interop and test/differential. One line per program; a failing program's log in full.
+# The last line is "N passed, M failed": tests of the programs, failed programs and scripts.
 set -u
 
 cd "$(dirname "$0")/.." || exit 2
@@ -67,7 +67,7 @@ for program in "$@"; do
     [ "$word" = ok ] || show "$name"
 done
 
-for script in test/interop/*.py test/interop/*.sh; do
+for script in test/interop/*.py test/interop/*.sh test/differential/test_*.py; do
     [ -f "$script" ] || continue
     name=${script#test/}
     log=$logs/$(echo "$name" | tr / -).log
@@ -87,7 +87,7 @@ for script in test/interop/*.py test/interop/*.sh; do
     [ "$word" = ok ] || show "$name"
 done
 
-[ "$scripts" -eq 0 ] || of_scripts=", $scripts_ok of $scripts interop scripts"
+[ "$scripts" -eq 0 ] || of_scripts=", $scripts_ok of $scripts scripts"
 echo "$programs programs, $asserts asserts${of_scripts:-}"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$programs" -gt 0 ]
