@@ -339,6 +339,19 @@ static enum cli_exit print_statistics(const struct ping *ping)
 
 /* ---- Running ---- */
 
+/* After the first question: only now is known which transports are permitted. */
+static void print_head(const struct ping *ping)
+{
+    const parley_peer_entry *entry = &ping->targets.entries[0];
+    bool http = ping->tallies[WAY_HTTP].used, websocket = ping->tallies[WAY_WEBSOCKET].used;
+
+    if (ping->setup.json || ping->quiet)
+        return;
+    printf("PING %s (%s) over %s%s%s\n", entry->id, entry->url, http ? "http" : "",
+           http && websocket ? " and " : "", websocket ? "websocket" : "");
+    fflush(stdout);
+}
+
 /* Asks once over each transport. One that the peer forbids is left out from now on. */
 static enum cli_exit ask_all(struct ping *ping, parley *runtime, parley_peer peer,
                              uint32_t sequence)
@@ -389,6 +402,8 @@ static enum cli_exit exchange(struct ping *ping, parley *runtime, parley_peer pe
             code = ask_all(ping, runtime, peer, ++sequence);
             if (code != CLI_OK)
                 return code;
+            if (sequence == 1)
+                print_head(ping);
             next_ms += ping->interval_ms;
             if (next_ms < watch_now_ms())
                 next_ms = watch_now_ms(); /* what was missed is not made up for */
