@@ -4,13 +4,13 @@
  * as ping(8) does. Answers arrive on workers, which fill in the question's slot and ring
  * the bell; the main thread asks, prints and counts.
  */
-#include <math.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "parley.h"
 #include "peers/cli/cli.h"
+#include "peers/cli/ping_report.h"
 #include "peers/cli/target.h"
 #include "peers/cli/watch.h"
 
@@ -52,19 +52,8 @@ static const parley_transport transports[WAYS] = {
 struct slot {
     struct ping *ping;
     struct slot *next;
-    uint32_t sequence;
     int way;
-    parley_status status;
-    uint32_t http_code;
-    uint64_t latency_ns;
-    char detail[PARLEY_DETAIL_MAX];
-};
-
-/* Of one transport. */
-struct tally {
-    bool used;
-    uint32_t sent, answered, refused, pending;
-    double min_ms, max_ms, sum_ms, squares_ms;
+    struct ping_answer answer;
 };
 
 struct ping {
@@ -76,7 +65,8 @@ struct ping {
     bool quiet;
     bool closed; /* what has no answer by now is pending, not lost */
     struct watch watch;
-    struct tally tallies[WAYS];
+    bool used[WAYS]; /* transports that are asked */
+    struct ping_tally tallies[WAYS];
     struct slot slots[SLOTS];
     struct slot *unused;
     size_t flying;
@@ -149,10 +139,10 @@ static void take_pong(const parley_pong *pong, void *user)
     struct slot *slot = user;
     struct ping *ping = slot->ping;
 
-    slot->status = pong->status;
-    slot->http_code = pong->http_code;
-    slot->latency_ns = pong->latency_ns;
-    snprintf(slot->detail, sizeof(slot->detail), "%s", pong->detail);
+    slot->answer.status = pong->status;
+    slot->answer.http_code = pong->http_code;
+    slot->answer.latency_ns = pong->latency_ns;
+    snprintf(slot->answer.detail, sizeof(slot->answer.detail), "%s", pong->detail);
     slot->next = NULL;
     pthread_mutex_lock(&ping->lock);
     *ping->done_end = slot;
@@ -184,7 +174,9 @@ static parley_status ask(struct ping *ping, parley *runtime, parley_peer peer, i
 
     ping->unused = slot->next;
     slot->way = way;
-    slot->sequence = sequence;
+    slot->answer.peer = ping->targets.entries[0].id;
+    slot->answer.transport = transports[way];
+    slot->answer.sequence = sequence;
     status = parley_ping(runtime, peer, transports[way], ping->timeout_ms, take_pong, slot);
     if (status == PARLEY_OK) {
         ping->tallies[way].sent++;
@@ -198,123 +190,24 @@ static parley_status ask(struct ping *ping, parley *runtime, parley_peer peer, i
 
 /* ---- Lines and statistics ---- */
 
-/* An answer that says no is one, too. */
-static bool has_answer(const struct slot *slot)
-{
-    return slot->status == PARLEY_OK || slot->status == PARLEY_EREFUSED;
-}
-
-static void print_json(const struct ping *ping, const struct slot *slot)
-{
-    fputs("{\"event\":\"ping\",\"peer\":", stdout);
-    cli_json_string(stdout, ping->targets.entries[0].id);
-    printf(",\"transport\":\"%s\",\"seq\":%u,\"answered\":%s,\"status\":\"%s\",\"time_ms\":",
-           cli_transport_name(transports[slot->way]), slot->sequence,
-           slot->status == PARLEY_OK ? "true" : "false", parley_status_name(slot->status));
-    if (has_answer(slot))
-        printf("%.3f,\"http_code\":", (double)slot->latency_ns / 1e6);
-    else
-        fputs("null,\"http_code\":", stdout);
-    if (slot->http_code != 0)
-        printf("%u", slot->http_code);
-    else
-        fputs("null", stdout);
-    fputs(",\"detail\":", stdout);
-    cli_json_string(stdout, slot->detail);
-    puts("}");
-}
-
-static void print_text(const struct ping *ping, const struct slot *slot)
-{
-    const char *says = slot->status == PARLEY_OK         ? "answer from"
-                       : slot->status == PARLEY_EREFUSED ? "refused by"
-                                                         : "no answer from";
-
-    printf("%s %s via %s: seq=%u", says, ping->targets.entries[0].id,
-           cli_transport_name(transports[slot->way]), slot->sequence);
-    if (slot->http_code != 0)
-        printf(" code=%u", slot->http_code);
-    if (has_answer(slot))
-        printf(" time=%.3f ms", (double)slot->latency_ns / 1e6);
-    else
-        printf(" %s", parley_strerror(slot->status));
-    if (slot->detail[0] != '\0' && slot->status != PARLEY_OK) {
-        fputs(": ", stdout);
-        cli_plain_text(stdout, slot->detail, strlen(slot->detail), SIZE_MAX);
-    }
-    putchar('\n');
-}
-
-static void count(struct tally *tally, const struct slot *slot)
-{
-    double ms = (double)slot->latency_ns / 1e6;
-
-    if (slot->status == PARLEY_EREFUSED)
-        tally->refused++;
-    if (slot->status != PARLEY_OK)
-        return;
-    if (tally->answered == 0 || ms < tally->min_ms)
-        tally->min_ms = ms;
-    if (tally->answered == 0 || ms > tally->max_ms)
-        tally->max_ms = ms;
-    tally->answered++;
-    tally->sum_ms += ms;
-    tally->squares_ms += ms * ms;
-}
-
 static void print_answers(struct ping *ping)
 {
     struct slot *slot;
 
     while ((slot = collect(ping)) != NULL) {
-        bool stopped = ping->closed && slot->status == PARLEY_ECLOSED;
+        bool stopped = ping->closed && slot->answer.status == PARLEY_ECLOSED;
 
         if (stopped)
             ping->tallies[slot->way].pending++;
         else
-            count(&ping->tallies[slot->way], slot);
+            ping_count(&ping->tallies[slot->way], &slot->answer);
         if (!stopped && !ping->quiet)
-            (ping->setup.json ? print_json : print_text)(ping, slot);
+            ping_print_answer(&slot->answer, ping->setup.json);
         slot->next = ping->unused;
         ping->unused = slot;
         ping->flying--;
     }
     fflush(stdout);
-}
-
-static void print_tally(const struct ping *ping, int way)
-{
-    const struct tally *tally = &ping->tallies[way];
-    uint32_t ended = tally->sent - tally->pending;
-    double percent = ended > 0 ? 100.0 * (ended - tally->answered) / ended : 0;
-    double mean = tally->answered > 0 ? tally->sum_ms / tally->answered : 0;
-    double variance =
-        tally->answered > 0 ? tally->squares_ms / tally->answered - mean * mean : 0;
-    double mdev = variance > 0 ? sqrt(variance) : 0;
-
-    if (ping->setup.json) {
-        printf("{\"event\":\"statistics\",\"transport\":\"%s\",\"sent\":%u,\"answered\":%u,"
-               "\"refused\":%u,\"pending\":%u,\"loss_percent\":%g,",
-               cli_transport_name(transports[way]), tally->sent, tally->answered,
-               tally->refused, tally->pending, percent);
-        if (tally->answered > 0)
-            printf("\"min_ms\":%.3f,\"avg_ms\":%.3f,\"max_ms\":%.3f,\"mdev_ms\":%.3f}\n",
-                   tally->min_ms, mean, tally->max_ms, mdev);
-        else
-            puts("\"min_ms\":null,\"avg_ms\":null,\"max_ms\":null,\"mdev_ms\":null}");
-        return;
-    }
-    printf("%s: %u sent, %u answered", cli_transport_name(transports[way]), tally->sent,
-           tally->answered);
-    if (tally->refused > 0)
-        printf(", %u refused", tally->refused);
-    if (tally->pending > 0)
-        printf(", %u pending", tally->pending);
-    printf(", %g%% lost", percent);
-    if (tally->answered > 0)
-        printf(", min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms", tally->min_ms, mean,
-               tally->max_ms, mdev);
-    putchar('\n');
 }
 
 static enum cli_exit print_statistics(const struct ping *ping)
@@ -325,9 +218,9 @@ static enum cli_exit print_statistics(const struct ping *ping)
         printf("%s--- %s ping statistics ---\n", ping->quiet ? "" : "\n",
                ping->targets.entries[0].id);
     for (int way = 0; way < WAYS; way++) {
-        if (!ping->tallies[way].used)
+        if (!ping->used[way])
             continue;
-        print_tally(ping, way);
+        ping_print_tally(transports[way], &ping->tallies[way], ping->setup.json);
         sent += ping->tallies[way].sent - ping->tallies[way].pending;
         answered += ping->tallies[way].answered;
         refused += ping->tallies[way].refused;
@@ -343,7 +236,7 @@ static enum cli_exit print_statistics(const struct ping *ping)
 static void print_head(const struct ping *ping)
 {
     const parley_peer_entry *entry = &ping->targets.entries[0];
-    bool http = ping->tallies[WAY_HTTP].used, websocket = ping->tallies[WAY_WEBSOCKET].used;
+    bool http = ping->used[WAY_HTTP], websocket = ping->used[WAY_WEBSOCKET];
 
     if (ping->setup.json || ping->quiet)
         return;
@@ -359,20 +252,20 @@ static enum cli_exit ask_all(struct ping *ping, parley *runtime, parley_peer pee
     bool used = false;
 
     for (int way = 0; way < WAYS; way++) {
-        struct tally *tally = &ping->tallies[way];
-        parley_status status =
-            tally->used ? ask(ping, runtime, peer, way, sequence) : PARLEY_EREFUSED;
+        parley_status status = PARLEY_OK;
 
-        if (status == PARLEY_EREFUSED && tally->used) {
+        if (ping->used[way])
+            status = ask(ping, runtime, peer, way, sequence);
+        if (status == PARLEY_EREFUSED) {
+            ping->used[way] = false;
             if (ping->target.way != TARGET_WAY_AUTO)
                 cli_fail(&ping->setup, CLI_REFUSED,
                          "%s: its preference or dialect forbids pings over %s",
                          ping->targets.entries[0].id, cli_transport_name(transports[way]));
-            tally->used = false;
-        } else if (status != PARLEY_OK && tally->used) {
+        } else if (status != PARLEY_OK) {
             return cli_fail(&ping->setup, CLI_FAILED, "%s", parley_strerror(status));
         }
-        used = used || tally->used;
+        used = used || ping->used[way];
     }
     if (!used && ping->target.way == TARGET_WAY_AUTO)
         cli_fail(&ping->setup, CLI_REFUSED, "%s: no transport is permitted",
@@ -425,8 +318,8 @@ static enum cli_exit run(struct ping *ping)
     parley_status status;
     enum cli_exit code;
 
-    ping->tallies[WAY_HTTP].used = way != TARGET_WAY_WEBSOCKET;
-    ping->tallies[WAY_WEBSOCKET].used = way != TARGET_WAY_HTTP;
+    ping->used[WAY_HTTP] = way != TARGET_WAY_WEBSOCKET;
+    ping->used[WAY_WEBSOCKET] = way != TARGET_WAY_HTTP;
     if (!watch_open(&ping->watch))
         return cli_fail(&ping->setup, CLI_FAILED, "no file descriptors left");
     code = targets_open(&ping->targets, &ping->setup, &runtime);

@@ -37,7 +37,8 @@ static const char help[] =
     "                        repeatable, and in order with the other payloads\n"
     "      --lines           each line of the one --file, or of standard input, is a payload\n"
     "                        (JSON Lines); it is sent as it is read, blank lines are passed\n"
-    "                        over, and a full mailbox holds back the reading\n"
+    "                        over, a full mailbox holds back the reading, and results\n"
+    "                        name the line\n"
     "      --ttl-ms N        milliseconds a message has to get its result\n"
     "      --transport WAY   auto (default), ws or http\n" TARGET_PEER_HELP
     "  -q, --quiet           print only messages that were not delivered\n"

@@ -47,9 +47,6 @@ enum target_flag {
     "                        no flag for the token itself: every user could see it in ps\n"   \
     "      --token-in-query  show it in the WebSocket's URL, too, as older servers want it\n"
 
-#define TARGET_CODES_HELP \
-    "1 failed, 2 usage, 3 peer unreachable, 4 refused by the peer, 5 timed out"
-
 struct target_flags {
     const char *urls[TARGET_URLS_MAX];
     size_t urls_len;

@@ -26,6 +26,24 @@ static void help_and_version_go_to_stdout(void)
     CHECK_TEXT(output, "parley " PARLEY_VERSION "\n");
 }
 
+/* Each flag that a help text names, with an argument it may or may not want. */
+static void help_names_only_flags_that_exist(void)
+{
+    char output[OUTPUT_MAX];
+
+    find_tree();
+    EXPECT_EXIT(parley_run(output,
+                           "help; p='%s/parley'; "
+                           "for c in serve listen send broadcast ping config; do "
+                           "for f in $($p help $c | grep -oE -- ' --[a-z-]+' | sort -u); do "
+                           "echo $c $f; $p $c $f=x --help 2>&1; done; done | "
+                           "grep -E 'unrecognized|--token-file'",
+                           tree.build),
+                0, output);
+    CHECK(strstr(output, "unrecognized") == NULL);
+    CHECK_CONTAINS(output, "broadcast --token-file\n"); /* it did look */
+}
+
 static void usage_mistakes_exit_with_2_and_say_why(void)
 {
     static const struct {
@@ -426,6 +444,7 @@ static void a_peer_that_refuses_leads_to_4(void)
 
 static const struct check_test tests[] = {
     {"help and version go to stdout", help_and_version_go_to_stdout},
+    {"help names only flags that exist", help_names_only_flags_that_exist},
     {"usage mistakes exit with 2 and say why", usage_mistakes_exit_with_2_and_say_why},
     {"output that cannot be written is a failure", output_that_cannot_be_written_is_a_failure},
     {"config check names the mistake", config_check_names_the_mistake},
