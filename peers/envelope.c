@@ -171,8 +171,16 @@ static void put_text_or_null(struct json_out *out, const char *text)
         json_put_text(out, "null");
 }
 
+/* "0.3" has neither session nor number, nor what rests on them. */
+static bool has_session(const struct envelope_fields *fields)
+{
+    return strcmp(fields->version, "0.3") != 0;
+}
+
 static void put_session(struct json_out *out, const struct envelope_fields *fields)
 {
+    if (!has_session(fields))
+        return;
     if (fields->session_id != NULL) {
         json_put_text(out, ",\"session_id\":");
         wire_put(out, fields->session_id);
@@ -190,6 +198,8 @@ static void put_ours(struct json_out *out, const struct envelope_fields *fields)
         wire_put(out, fields->message_id);
     }
     json_put_text(out, ",\"type\":\"peer_message\"");
+    if (!has_session(fields))
+        return;
     if (fields->base_seq != 0) {
         json_put_text(out, ",\"base_seq\":");
         json_put_u64(out, fields->base_seq);

@@ -52,7 +52,8 @@ struct envelope_fields {
     uint64_t number;
     const uint8_t *nonce;   /* 16 bytes */
     const char *message_id; /* NULL: left out */
-    const char *version;    /* "1.0" */
+    const char *version;    /* "1.0"; "0.3": session_id, number, base_seq and redelivered are
+                               left out, whatever they are */
     bool redelivered;
     uint64_t base_seq; /* between parleys; 0: left out, as is a number of 0 */
 };

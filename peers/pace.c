@@ -38,6 +38,12 @@ bool pace_take(struct pace *pace, uint64_t now_ns, uint64_t *ret_at_ns)
     return true;
 }
 
+void pace_return(struct pace *pace)
+{
+    assert(pace->full_at_ns >= pace->interval_ns);
+    pace->full_at_ns -= pace->interval_ns;
+}
+
 void pace_hold(struct pace *pace, uint64_t until_ns)
 {
     uint64_t full_at_ns = add(until_ns, pace->tolerance_ns);

@@ -28,6 +28,9 @@ void pace_init(struct pace *pace, uint32_t burst, uint32_t per_min);
  */
 bool pace_take(struct pace *pace, uint64_t now_ns, uint64_t *ret_at_ns);
 
+/** What pace_take() gave was not used after all; at once, before anything else. */
+void pace_return(struct pace *pace);
+
 /** The receiver said that it was too much: nothing before `until_ns`, and no burst then. */
 void pace_hold(struct pace *pace, uint64_t until_ns);
 
