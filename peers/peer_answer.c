@@ -301,7 +301,7 @@ static const char *reason(struct peer *peer, char *buffer, size_t len)
 {
     const struct http_call *call = &peer->post.call;
 
-    if (call->status != PARLEY_OK || call->code < 400) {
+    if (call->status != PARLEY_OK || call->code < 300) {
         snprintf(buffer, len, "%s", call->detail);
         return buffer;
     }
