@@ -52,14 +52,14 @@ static const struct form *form_of(const struct json_doc *doc, const struct json_
 
     if (version == NULL)
         return unversioned(doc, root, ret_error);
-    if (version->type != JSON_STRING) {
-        wire_invalid(ret_error, "version");
-        return NULL;
-    }
-    json_string_cut(doc, version, text, sizeof(text));
-    if (strcmp(text, "1.0") == 0)
+    if (version->type == JSON_STRING)
+        json_string_cut(doc, version, text, sizeof(text));
+    else /* as it stands: only its start is of interest */
+        snprintf(text, sizeof(text), "%.*s", (int)version->value_len,
+                 doc->text + version->value);
+    if (version->type == JSON_STRING && strcmp(text, "1.0") == 0)
         return &standard;
-    if (strcmp(text, "0.3") == 0)
+    if (version->type == JSON_STRING && strcmp(text, "0.3") == 0)
         return &without_session;
     snprintf(ret_error->text, sizeof(ret_error->text), "Unsupported version: %s", text);
     return NULL;
@@ -80,6 +80,7 @@ static parley_status read_names(const struct json_doc *doc, const struct json_it
         {form->recipient, true, ret->recipient_id, sizeof(ret->recipient_id)},
         {"session_id", !form->session, ret->session_id, sizeof(ret->session_id)},
         {"message_id", true, ret->message_id, sizeof(ret->message_id)},
+        {"nonce", true, ret->nonce, sizeof(ret->nonce)},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

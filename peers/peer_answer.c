@@ -16,8 +16,6 @@
  * service blocks a sender for. */
 #define LIMITED_MS_MAX 300000
 
-#define HANDLER_ERROR "Handler error: "
-
 enum verdict {
     VERDICT_ACK,       /* the body is an acknowledgement */
     VERDICT_DELIVERED, /* a single envelope was taken */

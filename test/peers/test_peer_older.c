@@ -79,7 +79,8 @@ static void mask_value(char *text, const char *key, char mask)
 {
     char *at = strstr(text, key);
 
-    if (!CHECK(at != NULL))
+    CHECK(at != NULL);
+    if (at == NULL)
         return;
     at += strlen(key);
     while (*at != '\0' && strchr("\",}", *at) == NULL)
