@@ -148,9 +148,7 @@ static void a_large_request(void)
     size_t len = 512 * 1024;
     char *payload = malloc(len + 1);
 
-    memset(payload, 'x', len);
-    memcpy(payload, "{\"a\":\"", 6);
-    memcpy(payload + len - 2, "\"}", 3);
+    snprintf(payload, len + 1, "{\"a\":\"%0*d\"}", (int)len - 8, 0);
     world_prepare(&world);
     WORLD_OPEN(&world, answers);
     CHECK_STATUS(post(world.node, world.peer, payload, &world.tally), OK);
@@ -265,6 +263,14 @@ static void passing_failures(void)
         check_row(&rows[i]);
 }
 
+static bool tried_often(void *user)
+{
+    parley_stats stats = {.size = sizeof(stats)};
+
+    parley_stats_get(((struct world *)user)->node, &stats);
+    return stats.http_requests >= 30;
+}
+
 static void nobody_there(void)
 {
     static const struct old_answer answers[] = {{200, NULL, NULL}};
@@ -279,8 +285,7 @@ static void nobody_there(void)
     old_stop(&world.service); /* refused from now on */
     for (unsigned i = 0; i < 5; i++)
         CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
-    for (parley_stats stats = {.size = sizeof(stats)}; stats.http_requests < 30;)
-        CHECK_STATUS(parley_stats_get(world.node, &stats), OK);
+    CHECK(check_until(tried_often, &world));
     memset(&world.service, 0, sizeof(world.service));
     old_start(&world.service, port, answers, 1);
     CHECK(check_wait(&world.tally.results, 5));
