@@ -590,6 +590,46 @@ static void limits_use_up_no_attempt(void)
     world_close(&world);
 }
 
+static void limits_use_up_no_try(void)
+{
+    static const struct old_answer answers[] = {
+        {503, "", NULL}, {503, "", NULL}, {503, "", NULL},  LIMITED,
+        LIMITED,         {503, "", NULL}, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.envelope_version = PARLEY_ENVELOPE_1_0;
+    world.options.http_attempts = 3;
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_EXHAUSTED), 1);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(requests(&world), 7);
+    world_close(&world);
+}
+
+/* The receiver may have no more room than for the one that it now takes. */
+static void no_burst_after_a_limit(void)
+{
+    static const struct old_answer answers[] = {LIMITED, {200, NULL, NULL}};
+    uint64_t start_ns;
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.pace = true;
+    world.peer_options.rate_per_min = 600;
+    start_ns = old_now_ns();
+    WORLD_OPEN(&world, answers);
+    for (unsigned i = 0; i < 5; i++)
+        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
+    CHECK(check_wait(&world.tally.results, 5));
+    CHECK_U64(requests(&world), 6);
+    for (uint64_t i = 1; i < 6; i++)
+        CHECK(world.service.noted[i]->came_ns - start_ns >= 18000000 + (i - 1) * 98000000);
+    world_close(&world);
+}
+
 static void limited_until_the_deadline(void)
 {
     static const struct old_answer answers[] = {LIMITED};
@@ -755,6 +795,8 @@ static const struct check_test tests[] = {
     {"an older peer that becomes a parley gets batches", an_older_peer_becomes_a_parley},
     {"rate limits are waited out, in order", rate_limits_are_waited_out},
     {"rate limits use up no attempt", limits_use_up_no_attempt},
+    {"nor a try of a message behind an exhausted one", limits_use_up_no_try},
+    {"after a rate limit there is no burst", no_burst_after_a_limit},
     {"a rate limit ends with the message's deadline", limited_until_the_deadline},
     {"Retry-After is kept", retry_after_is_kept},
     {"the pace is kept", the_pace_is_kept},
