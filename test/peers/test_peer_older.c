@@ -551,6 +551,24 @@ static void an_older_peer_becomes_a_parley(void)
     world_close(&world);
 }
 
+static void configured_as_older(void)
+{
+    static const struct old_answer answers[] = {{200, NULL, PARLEY_HEADER}};
+    static const parley_dialect dialects[] = {PARLEY_DIALECT_SERVICE, PARLEY_DIALECT_MANAGER};
+    struct world world;
+
+    for (size_t i = 0; i < sizeof(dialects) / sizeof(dialects[0]); i++) {
+        world_prepare(&world);
+        world.peer_options.dialect = dialects[i];
+        WORLD_OPEN(&world, answers);
+        send_one(&world);
+        send_one(&world);
+        check_body(old_body(&world.service, 0), BODY_1_0("1"));
+        check_body(old_body(&world.service, 1), BODY_1_0("2"));
+        world_close(&world);
+    }
+}
+
 /* ---- Pace and limits ---- */
 
 static void rate_limits_are_waited_out(void)
@@ -793,6 +811,7 @@ static const struct check_test tests[] = {
     {"a configured version stays", configured_versions},
     {"a parley never gets 0.3", a_parley_never_falls_back},
     {"an older peer that becomes a parley gets batches", an_older_peer_becomes_a_parley},
+    {"a peer configured as an older one stays one", configured_as_older},
     {"rate limits are waited out, in order", rate_limits_are_waited_out},
     {"rate limits use up no attempt", limits_use_up_no_attempt},
     {"nor a try of a message behind an exhausted one", limits_use_up_no_try},
