@@ -53,6 +53,7 @@ struct envelope_fields {
     const uint8_t *nonce;   /* 16 bytes */
     const char *message_id; /* NULL: left out */
     const char *version;    /* "1.0" */
+    const char *type;       /* of a complete envelope; NULL: "peer_message" */
     bool redelivered;
     uint64_t base_seq; /* between parleys; 0: left out, as is a number of 0 */
 };

@@ -60,18 +60,14 @@ void post_fini(struct peer *peer)
 static void write_single(struct peer *peer, struct message *message, uint64_t number,
                          struct json_out *out)
 {
-    uint8_t nonce[16], random[16];
+    uint8_t nonce[16];
     struct envelope_fields fields;
     char message_id[37];
 
     peer_fields(peer, message, number, clock_wall_us(), &fields);
     random_bytes(&peer->bench->random, nonce, sizeof(nonce));
     fields.nonce = nonce;
-    /* The same for every resend: the session's random part and the number. */
-    memcpy(random, peer->session_random, sizeof(random));
-    for (unsigned i = 0; i < sizeof(number); i++)
-        random[8 + i] ^= (uint8_t)(number >> (8 * i));
-    uuid_write(message_id, random);
+    peer_message_id(peer, number, message_id);
     fields.message_id = message_id;
     assert(fields.payload != NULL); /* nothing is outstanding: the front is never a void */
     envelope_write(out, &fields);
@@ -123,8 +119,7 @@ void post_start(struct peer *peer)
     out.capacity = body_room(peer, message);
     post->batch = post->parley && peer->runtime->options.parley_protocol;
     post->first = number;
-    if (post->parley || message->delivery.tries == 0)
-        post->doubtful = false;
+    peer->delivery.recognises = post->parley;
     if (post->batch)
         peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, &out, &post->last);
     else
@@ -272,7 +267,7 @@ static void learn(struct peer *peer)
     const struct http_call *call = &peer->post.call;
 
     if (call->status != PARLEY_OK || call->parley_version == 0 ||
-        peer->dialect == PARLEY_DIALECT_SERVICE)
+        peer->dialect == PARLEY_DIALECT_SERVICE || peer->dialect == PARLEY_DIALECT_MANAGER)
         return;
     peer->post.parley = true;
     if (call->parley_batch_bytes >= FRAME_OVERHEAD &&
@@ -341,8 +336,8 @@ void post_done(struct peer *peer)
     else
         snprintf(detail, sizeof(detail), "%s", post->call.detail);
     learn(peer);
-    if (!post->parley &&
-        (post->call.resent || (post->call.status != PARLEY_OK && !post->call.unsent)))
-        post->doubtful = true;
+    peer->delivery.recognises = post->parley;
+    if (post->call.resent || (post->call.status != PARLEY_OK && !post->call.unsent))
+        delivery_doubt(&peer->delivery, post->call.resent);
     act(peer, judge(peer, detail), detail);
 }
