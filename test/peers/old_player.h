@@ -7,6 +7,7 @@
 #define PARLEY_TEST_OLD_PLAYER_H
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <openssl/evp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -46,11 +47,13 @@ static inline uint16_t old_listen(int *ret_fd)
 static inline void old_prepare(struct old_end *end, int fd, bool client)
 {
     struct timeval wait = {.tv_sec = OLD_WAIT_S};
+    int at_once = 1;
 
     memset(end, 0, sizeof(*end));
     end->fd = fd;
     end->client = client;
     end->text = malloc(OLD_BODY_MAX);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once));
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
 }
 

@@ -369,7 +369,7 @@ static void silent_ones_are_pinged_and_dropped(void)
 
     old_manager_init(&manager, PARLEY_WEBSOCKET_ONLY);
     manager.options.heartbeat_interval_ms = 50;
-    manager.options.heartbeat_grace_ms = 1000;
+    manager.options.heartbeat_grace_ms = 500;
     old_manager_open(&manager);
     CHECK_STATUS(parley_connect(manager.node, manager.peer), OK);
     if (old_welcome(manager.listener, &manager.end)) {
