@@ -179,7 +179,7 @@ static inline void old_close(struct old_end *end, unsigned code, const char *rea
 
     data[0] = (char)(code >> 8);
     data[1] = (char)code;
-    memcpy(data + 2, reason, strlen(reason));
+    snprintf(data + 2, sizeof(data) - 2, "%s", reason);
     old_frame(end, 8, data, 2 + strlen(reason));
 }
 
