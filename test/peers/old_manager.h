@@ -82,6 +82,7 @@ static inline void check_state(struct old_manager *manager, parley_peer_state st
 static inline void old_manager_init(struct old_manager *manager, parley_preference preference)
 {
     memset(manager, 0, sizeof(*manager));
+    manager->end.fd = -1;
     pthread_mutex_init(&manager->states.mutex, NULL);
     manager->port = old_listen(&manager->listener);
     node_options(&manager->options, "sender");
@@ -115,8 +116,7 @@ static inline bool old_manager_start(struct old_manager *manager)
 
 static inline void old_manager_stop(struct old_manager *manager)
 {
-    if (manager->end.text != NULL)
-        old_hang_up(&manager->end);
+    old_hang_up(&manager->end);
     CHECK_STATUS(parley_close(manager->node), OK);
     close(manager->listener);
 }

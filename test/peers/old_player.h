@@ -57,10 +57,13 @@ static inline void old_prepare(struct old_end *end, int fd, bool client)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
 }
 
+/* Harmless on one that could not be opened, and when repeated. */
 static inline void old_hang_up(struct old_end *end)
 {
-    close(end->fd);
+    if (end->fd >= 0)
+        close(end->fd);
     free(end->text);
+    end->fd = -1;
     end->text = NULL;
 }
 
@@ -107,15 +110,19 @@ static inline bool old_request(struct old_end *end)
     return true;
 }
 
-/** Takes the next connection and its first request. */
+/** Takes the next connection and its first request. @return false: `end` is hung up */
 static inline bool old_accept(int listener, struct old_end *end)
 {
     struct pollfd waiting = {.fd = listener, .events = POLLIN};
 
+    *end = (struct old_end){.fd = -1};
     if (!CHECK(poll(&waiting, 1, OLD_WAIT_S * 1000) == 1))
         return false;
     old_prepare(end, accept4(listener, NULL, NULL, SOCK_CLOEXEC), false);
-    return CHECK(old_request(end));
+    if (CHECK(old_request(end)))
+        return true;
+    old_hang_up(end);
+    return false;
 }
 
 static inline void old_respond(struct old_end *end, const char *status, const char *body)
@@ -247,7 +254,7 @@ static inline bool old_welcome(int listener, struct old_end *end)
     return true;
 }
 
-/** Connects to a node as an older client does. */
+/** Connects to a node as an older client does. @return false: `end` is hung up */
 static inline bool old_connect(uint16_t port, const char *query, struct old_end *end)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -262,11 +269,14 @@ static inline bool old_connect(uint16_t port, const char *query, struct old_end 
                        query);
 
     old_prepare(end, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), true);
-    if (!CHECK(connect(end->fd, (struct sockaddr *)&address, sizeof(address)) == 0))
-        return false;
-    old_write(end, text, (size_t)len);
-    return CHECK(old_read_head(end)) && CHECK(strstr(end->request, " 101 ") != NULL) &&
-           CHECK(strstr(old_hear(end), "\"event\":\"connected\"") != NULL);
+    if (CHECK(connect(end->fd, (struct sockaddr *)&address, sizeof(address)) == 0)) {
+        old_write(end, text, (size_t)len);
+        if (CHECK(old_read_head(end)) && CHECK(strstr(end->request, " 101 ") != NULL) &&
+            CHECK(strstr(old_hear(end), "\"event\":\"connected\"") != NULL))
+            return true;
+    }
+    old_hang_up(end);
+    return false;
 }
 
 /** The text of a member's value, up to the comma or brace behind it; strings without their

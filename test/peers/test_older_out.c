@@ -123,7 +123,8 @@ static void seq_is_echoed_as_it_stands(void)
 
         scanned_good(&s, cases[i].frame);
         older_read_seq(&s.doc, s.doc.items, &frame);
-        CHECK_BYTES(frame.seq, frame.seq_len, cases[i].seq, strlen(cases[i].seq));
+        CHECK_BYTES(frame.seq != NULL ? frame.seq : "", frame.seq_len, cases[i].seq,
+                    strlen(cases[i].seq));
         scanned_fini(&s);
     }
 }

@@ -299,7 +299,6 @@ static void lost_ones_go_by_http_and_say_so(void)
         CHECK(!fates[2].maybe_duplicate);
     }
     check_adds_up(manager.node);
-    manager.end.text = NULL;
     old_manager_stop(&manager);
 }
 
@@ -307,11 +306,11 @@ static void lost_ones_go_by_http_and_say_so(void)
 
 static char *large_payload(size_t len)
 {
-    char *payload = malloc(len + 1);
+    char *payload = malloc(len + 16);
+    int head = snprintf(payload, 16, "{\"x\":\"");
 
-    memset(payload, 'x', len);
-    memcpy(payload, "{\"x\":\"", 6);
-    memcpy(payload + len - 2, "\"}", 3);
+    memset(payload + head, 'x', len);
+    snprintf(payload + head + len, 3, "\"}");
     return payload;
 }
 

@@ -23,6 +23,7 @@ static void visit_open(struct visit *visit, parley_dialect dialect, uint32_t ack
     parley_options options;
 
     memset(visit, 0, sizeof(*visit));
+    visit->end.fd = -1;
     node_options(&options, "receiver");
     options.listen_host = "127.0.0.1";
     options.listen_port = 0;
@@ -43,8 +44,7 @@ static bool visit_as_client(struct visit *visit)
 
 static void visit_close(struct visit *visit)
 {
-    if (visit->end.text != NULL)
-        old_hang_up(&visit->end);
+    old_hang_up(&visit->end);
     CHECK_STATUS(parley_close(visit->node), OK);
 }
 
