@@ -202,7 +202,7 @@ static void no_voids_to_older_peers(void)
         old_say(&manager.end, NEW_GREETING);
         old_hear(&manager.end);
         CHECK_TEXT(old_member(old_hear(&manager.end), "type"), "batch");
-        send_one(manager.node, manager.peer, "{\"n\":2}", 100, &fates[1]);
+        send_one(manager.node, manager.peer, "{\"n\":2}", 1000, &fates[1]);
         CHECK_TEXT(old_member(old_hear(&manager.end), "first_seq"), "2");
         manager_send(&manager, "{\"n\":3}", &fates[2]);
         CHECK_TEXT(old_member(old_hear(&manager.end), "first_seq"), "3");

@@ -103,16 +103,15 @@ static void paced(void)
     manager.peer_options.rate_burst = 2;
     manager.peer_options.rate_per_min = 600;
     old_manager_open(&manager);
+    clock_gettime(CLOCK_MONOTONIC, &from);
     for (unsigned n = 0; n < 4; n++)
         manager_send(&manager, "{}", &fates[n]);
     if (old_welcome(manager.listener, &manager.end)) {
-        old_hear(&manager.end);
-        clock_gettime(CLOCK_MONOTONIC, &from);
-        for (unsigned n = 1; n < 4; n++)
+        for (unsigned n = 0; n < 4; n++)
             old_hear(&manager.end);
         clock_gettime(CLOCK_MONOTONIC, &to);
         CHECK_TEXT(old_member(manager.end.text, "seq"), "4");
-        CHECK((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 >= 100);
+        CHECK((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 >= 200);
     }
     old_manager_stop(&manager);
 }
@@ -282,7 +281,7 @@ static void a_rate_limit_rejects_nothing(void)
 
     if (old_manager_start(&manager)) {
         for (unsigned n = 0; n < 2; n++) {
-            send_one(manager.node, manager.peer, "{}", 400, &fates[n]);
+            send_one(manager.node, manager.peer, "{}", 1500, &fates[n]);
             old_hear(&manager.end);
         }
         old_error(&manager.end, "Rate limit exceeded (100 msg/min)");
@@ -369,7 +368,7 @@ static void silent_ones_are_pinged_and_dropped(void)
 
     old_manager_init(&manager, PARLEY_WEBSOCKET_ONLY);
     manager.options.heartbeat_interval_ms = 50;
-    manager.options.heartbeat_grace_ms = 500;
+    manager.options.heartbeat_grace_ms = 1000;
     old_manager_open(&manager);
     CHECK_STATUS(parley_connect(manager.node, manager.peer), OK);
     if (old_welcome(manager.listener, &manager.end)) {
