@@ -281,7 +281,7 @@ static void a_rate_limit_rejects_nothing(void)
 
     if (old_manager_start(&manager)) {
         for (unsigned n = 0; n < 2; n++) {
-            send_one(manager.node, manager.peer, "{}", 1500, &fates[n]);
+            send_one(manager.node, manager.peer, "{}", 1000, &fates[n]);
             old_hear(&manager.end);
         }
         old_error(&manager.end, "Rate limit exceeded (100 msg/min)");
@@ -368,7 +368,7 @@ static void silent_ones_are_pinged_and_dropped(void)
 
     old_manager_init(&manager, PARLEY_WEBSOCKET_ONLY);
     manager.options.heartbeat_interval_ms = 50;
-    manager.options.heartbeat_grace_ms = 1000;
+    manager.options.heartbeat_grace_ms = 600;
     old_manager_open(&manager);
     CHECK_STATUS(parley_connect(manager.node, manager.peer), OK);
     if (old_welcome(manager.listener, &manager.end)) {
