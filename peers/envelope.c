@@ -198,7 +198,8 @@ static void put_ours(struct json_out *out, const struct envelope_fields *fields)
         json_put_text(out, ",\"message_id\":");
         wire_put(out, fields->message_id);
     }
-    json_put_text(out, ",\"type\":\"peer_message\"");
+    json_put_text(out, ",\"type\":");
+    wire_put(out, fields->type != NULL ? fields->type : "peer_message");
     if (!has_session(fields))
         return;
     if (fields->base_seq != 0) {

@@ -56,6 +56,7 @@ struct envelope_fields {
     const char *message_id; /* NULL: left out */
     const char *version;    /* "1.0"; "0.3": session_id, number, base_seq and redelivered are
                                left out, whatever they are */
+    const char *type;       /* of a complete envelope; NULL: "peer_message" */
     bool redelivered;
     uint64_t base_seq; /* between parleys; 0: left out, as is a number of 0 */
 };

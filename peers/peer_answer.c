@@ -279,19 +279,20 @@ static void act(struct peer *peer, enum verdict verdict, const char *detail)
 }
 
 /* What the next answers will be judged by. */
-static void remember(struct peer *peer)
+static void remember(struct peer *peer, enum verdict verdict)
 {
     struct post *post = &peer->post;
     const struct http_call *call = &post->call;
+    bool unanswered = call->status != PARLEY_OK && !call->unsent;
 
     if (call->status != PARLEY_OK && call->unsent && !post->parley && post->paced)
         pace_return(&post->pace);
-    if (call->resent || (call->status != PARLEY_OK && !call->unsent)) {
-        post->maybe_arrived = true;
-        post->doubtful = post->doubtful || !post->parley;
-    } else if (call->status == PARLEY_OK && call->code >= 500) {
-        post->maybe_arrived = true;
-    }
+    peer->delivery.recognises = post->parley;
+    if (!call->resent && !unanswered && (call->status != PARLEY_OK || call->code < 500))
+        return;
+    post->maybe_arrived = true;
+    if (verdict != VERDICT_OLDER) /* the older service fails so before it runs anything */
+        delivery_doubt(&peer->delivery, call->resent);
 }
 
 /* @return the reason to tell, in `buffer` */
@@ -314,6 +315,7 @@ void post_done(struct peer *peer)
 {
     char buffer[PARLEY_DETAIL_MAX];
     struct post *post = &peer->post;
+    enum verdict verdict;
     const char *detail;
 
     post->busy = false;
@@ -321,6 +323,7 @@ void post_done(struct peer *peer)
         return;
     detail = reason(peer, buffer, sizeof(buffer));
     learn(peer);
-    remember(peer);
-    act(peer, judge(peer, detail), detail);
+    verdict = judge(peer, detail);
+    remember(peer, verdict);
+    act(peer, verdict, detail);
 }

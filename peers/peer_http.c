@@ -66,17 +66,6 @@ void post_fini(struct peer *peer)
 
 /* ---- The request ---- */
 
-/* The message id is the same for every resend: the session's random part and the number. */
-static void write_message_id(const struct peer *peer, uint64_t number, char text[37])
-{
-    uint8_t random[16];
-
-    memcpy(random, peer->session_random, sizeof(random));
-    for (unsigned i = 0; i < sizeof(number); i++)
-        random[8 + i] ^= (uint8_t)(number >> (8 * i));
-    uuid_write(text, random);
-}
-
 static void write_single(struct peer *peer, struct message *message, uint64_t number,
                          struct json_out *out)
 {
@@ -87,7 +76,7 @@ static void write_single(struct peer *peer, struct message *message, uint64_t nu
     peer_fields(peer, message, number, clock_wall_us(), &fields);
     random_bytes(&peer->bench->random, nonce, sizeof(nonce));
     fields.nonce = nonce;
-    write_message_id(peer, number, message_id);
+    peer_message_id(peer, number, message_id);
     fields.version = peer->post.version == POST_1_0 ? "1.0" : "0.3";
     fields.message_id = message_id;
     assert(fields.payload != NULL); /* nothing is outstanding: the front is never a void */
@@ -174,8 +163,7 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
     out->capacity = body_room(peer, message);
     post->batch = post->parley && peer->runtime->options.parley_protocol;
     post->first = number;
-    if (post->parley || message->delivery.tries == 0)
-        post->doubtful = false;
+    peer->delivery.recognises = post->parley;
     note_attempt(post, message, number);
     if (post->batch)
         peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, out, &post->last);
