@@ -12,6 +12,7 @@
 #include "peers/auth.h"
 #include "peers/carrier.h"
 #include "peers/query.h"
+#include "peers/wire.h"
 #include "runtime/clock.h"
 
 #define CONTROL_FRAME_ROOM 2048
@@ -382,6 +383,9 @@ static void on_hello(struct connection *connection, const struct json_doc *doc)
         say_error(connection, error.text);
         return;
     }
+    if (hello.entity_id[0] == '\0') /* the older client says it where it says all else */
+        wire_text(doc, wire_member(doc, doc->items, "from_entity"), "from_entity", true,
+                  hello.entity_id, sizeof(hello.entity_id), &error);
     if (!entity_id_valid(hello.entity_id) ||
         (connection->entity[0] != '\0' && strcmp(connection->entity, hello.entity_id) != 0)) {
         ws_close(connection->ws, 1008, "entity_id differs from the upgrade's");
@@ -390,6 +394,7 @@ static void on_hello(struct connection *connection, const struct json_doc *doc)
     memcpy(connection->entity, hello.entity_id, sizeof(connection->entity));
     connection->hello = hello;
     connection->hello.rejected = NULL;
+    connection->dialect = hello.parley ? CONNECTION_PARLEY : CONNECTION_CLIENT;
     carrier_offer(connection);
 }
 
@@ -442,9 +447,20 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
     }
 }
 
+/* Lower case from the start: it speaks as the older server does. */
+static void learn_dialect(struct connection *connection, enum frame_kind kind)
+{
+    if (connection->dialect != CONNECTION_UNKNOWN || connection->entity[0] == '\0' ||
+        (kind != FRAME_PING && kind != FRAME_CAPABILITIES))
+        return;
+    connection->dialect = CONNECTION_MANAGER;
+    carrier_offer(connection);
+}
+
 static void on_frame(struct connection *connection, const struct json_doc *doc,
                      const char *data, size_t len)
 {
+    learn_dialect(connection, frame_kind(doc, doc->items));
     switch (frame_kind(doc, doc->items)) {
     case FRAME_BATCH:
         connection_batch(connection, doc, data, len);
@@ -457,8 +473,13 @@ static void on_frame(struct connection *connection, const struct json_doc *doc,
         break;
     case FRAME_ERROR:
         log_warn(&connection->bench->runtime->log, "%s reports an error", connection->entity);
+        carrier_acknowledged(connection, data, len);
         break;
     case FRAME_STATUS:
+        carrier_acknowledged(connection, data, len);
+        break;
+    case FRAME_PING:
+    case FRAME_CAPABILITIES:
     case FRAME_PONG:
     case FRAME_HEARTBEAT_PONG:
     case FRAME_BYE:

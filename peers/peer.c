@@ -19,6 +19,10 @@ struct message *message_of(struct delivery_message *delivery)
     return (struct message *)((char *)delivery - offsetof(struct message, delivery));
 }
 
+/* A manager takes 100 frames a minute, pings and their answers among them. */
+#define MANAGER_BURST   40
+#define MANAGER_PER_MIN 55
+
 static struct peer *peer_of(struct actor *actor)
 {
     return (struct peer *)actor;
@@ -48,7 +52,7 @@ static void report(struct peer *peer, const struct message *message, uint64_t no
         .http_code = http_code_of(delivery),
         .latency_ns = now_ns > message->posted_ns ? now_ns - message->posted_ns : 0,
         .detail = delivery->detail != NULL ? delivery->detail : "",
-        .maybe_duplicate = peer->post.doubtful,
+        .maybe_duplicate = delivery->maybe_duplicate,
     };
 
     if (message->done != NULL)
@@ -174,7 +178,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static void arm(struct peer *peer)
+void peer_arm(struct peer *peer)
 {
     uint64_t next = earlier(peer->delivery.earliest_deadline_ns, link_next_ns(peer));
 
@@ -341,7 +345,7 @@ void peer_settle(struct peer *peer)
     peer_pump(peer);
     peer_flush(peer);
     peer_report_state(peer, "");
-    arm(peer);
+    peer_arm(peer);
     detach_when_done(peer);
 }
 
@@ -408,6 +412,9 @@ static void set_options(struct peer *peer, const parley_peer_options *options)
     if (!defaults->websocket_enabled)
         peer->preference = PARLEY_HTTP_ONLY;
     peer->dialect = options->dialect;
+    peer->link.paced = options->pace;
+    pace_init(&peer->link.pace, options->rate_burst != 0 ? options->rate_burst : MANAGER_BURST,
+              options->rate_per_min != 0 ? options->rate_per_min : MANAGER_PER_MIN);
     peer->ttl_ms = options->ttl_ms != 0 ? options->ttl_ms : defaults->ttl_ms;
     peer->mailbox_messages_max = options->mailbox_messages_max != 0
                                      ? options->mailbox_messages_max
@@ -441,7 +448,7 @@ static parley_status peer_init(struct peer *peer, const char *id, const char *ur
     peer->timer_ns = peer->again_ns = CLOCK_NEVER;
     peer->healthy = true;
     link_init(peer);
-    return post_init(peer);
+    return post_init(peer, options);
 }
 
 /* The actor is ready before the credit opens: from then on anybody may post. */
