@@ -226,6 +226,95 @@ static void a_peer_is_named_by_the_configuration(void)
     unlink(path);
 }
 
+/* Takes one request and answers it as the older service does. */
+static void serve_once(int listener, char *request, size_t len)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\n"
+                                 "Content-Type: application/json\r\n"
+                                 "Content-Length: 21\r\n"
+                                 "Connection: close\r\n"
+                                 "\r\n"
+                                 "{\"status\":\"received\"}";
+    struct pollfd wait = {.fd = listener, .events = POLLIN};
+    size_t used = 0;
+    ssize_t got;
+    int file;
+
+    request[0] = '\0';
+    if (!CHECK(poll(&wait, 1, WAIT_MS) == 1))
+        return;
+    file = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    while ((got = read(file, request + used, len - 1 - used)) > 0) {
+        used += (size_t)got;
+        request[used] = '\0';
+        if (strstr(request, "\r\n\r\n") != NULL && request[used - 1] == '}')
+            break;
+    }
+    CHECK(write(file, answer, sizeof(answer) - 1) == sizeof(answer) - 1);
+    close(file);
+}
+
+static void expect_older_request(const char *const *arguments, int listener)
+{
+    struct command send;
+    char request[8192];
+
+    if (!command_start(&send, arguments, PIPE_OUTPUT, -1))
+        return;
+    serve_once(listener, request, sizeof(request));
+    CHECK_CONTAINS(request, "POST /message HTTP/1.1\r\n");
+    CHECK_CONTAINS(request, "\r\nAuthorization: Bearer open.sesame\r\n");
+    CHECK_CONTAINS(request, "\"version\":\"0.3\"");
+    expect_line(send.output, "message 1: delivered, transport http, 1 attempt, ");
+    CHECK_U64(command_wait(&send), 0);
+}
+
+static void flags_and_configuration_say_how_to_talk_to_an_older_peer(void)
+{
+    char url[64], yaml[512], token[] = "/tmp/parley_test_cli_XXXXXX",
+                             path[] = "/tmp/parley_test_cli_XXXXXX";
+    int listener = silent_listener(url, sizeof(url));
+    const char *const by_flags[] = {
+        "send", "--url",        url,   "--dialect", "service", "--envelope-version",
+        "0.3",  "--token-file", token, "--type",    "t",       "{}",
+        NULL};
+    const char *const by_file[] = {"send", "-c", path, "old", "--type", "t", "{}", NULL};
+
+    write_file(token, "open.sesame\n");
+    snprintf(yaml, sizeof(yaml),
+             "peers: [{id: old, url: \"%s\", dialect: service, envelope_version: \"0.3\", "
+             "token: open.sesame}]\n",
+             url);
+    write_file(path, yaml);
+    expect_older_request(by_flags, listener);
+    expect_older_request(by_file, listener);
+    unlink(token);
+    unlink(path);
+    close(listener);
+}
+
+/* An older peer takes ten at once, and then one every four seconds. */
+static void no_pace_sends_at_once_what_an_older_peer_would_get_later(void)
+{
+    char output[OUTPUT_MAX];
+    struct node node;
+
+    if (!node_start(&node, any_port))
+        return;
+    EXPECT_EXIT(parley_run(output,
+                           "send --url %s --type t --dialect service --no-pace --lines "
+                           "<<END\n$(seq 1 12 | sed 's/.*/{\"n\":&}/')\nEND\n",
+                           node.url),
+                0, output);
+    EXPECT_EXIT(parley_run(output,
+                           "send --url %s --type t --dialect service --ttl-ms 1000 --lines "
+                           "<<END\n$(seq 1 12 | sed 's/.*/{\"n\":&}/')\nEND\n",
+                           node.url),
+                5, output);
+    CHECK_CONTAINS(output, "line 12: expired");
+    CHECK_U64(node_stop(&node, SIGTERM), 0);
+}
+
 static void what_is_no_token_is_refused(void)
 {
     char output[OUTPUT_MAX], path[] = "/tmp/parley_test_cli_XXXXXX";
@@ -258,6 +347,10 @@ static const struct check_test tests[] = {
     {"--quiet tells only what was not delivered", quiet_tells_only_what_was_not_delivered},
     {"a signal cancels what is under way", a_signal_cancels_what_is_under_way},
     {"a peer is named by the configuration", a_peer_is_named_by_the_configuration},
+    {"flags and configuration say how to talk to an older peer",
+     flags_and_configuration_say_how_to_talk_to_an_older_peer},
+    {"--no-pace sends at once what an older peer would get later",
+     no_pace_sends_at_once_what_an_older_peer_would_get_later},
     {"what is no token is refused", what_is_no_token_is_refused},
 };
 
