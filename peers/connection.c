@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "peers/carrier.h"
+#include "peers/older.h"
 #include "peers/query.h"
 #include "runtime/clock.h"
 
@@ -132,6 +133,24 @@ void connection_say(struct connection *connection, const char *text, size_t len)
     ws_want_write(connection->ws);
 }
 
+/* Whatever waited for the greeting comes after it. */
+static void say_greeting(struct connection *connection, const char *text, size_t len)
+{
+    struct outgoing *waiting = connection->first, *last = connection->last;
+
+    connection->greeted = true;
+    connection->first = NULL;
+    connection_say(connection, text, len);
+    if (waiting == NULL)
+        return;
+    if (connection->first == NULL) { /* out of memory: it closes */
+        connection->first = waiting;
+        return;
+    }
+    connection->first->next = waiting;
+    connection->last = last;
+}
+
 static void say_error(struct connection *connection, const char *text)
 {
     char buffer[CONTROL_FRAME_ROOM];
@@ -153,8 +172,13 @@ static void greet(struct connection *connection)
     struct json_out out = {.buffer = bench->scratch, .capacity = bench->scratch_bytes};
 
     session_write_greeting(bench->runtime, NULL, &out);
-    connection->greeted = true;
-    connection_say(connection, out.buffer, out.len);
+    say_greeting(connection, out.buffer, out.len);
+}
+
+void connection_refuse(struct connection *connection, const char *error)
+{
+    connection->bench->counts.protocol_errors++;
+    say_error(connection, error);
 }
 
 /* ---- The session ---- */
@@ -197,6 +221,33 @@ static parley_status attach(struct connection *connection)
     return ask(connection, INBOUND_ATTACH, NULL, NULL, 0) ? PARLEY_OK : PARLEY_ENOMEM;
 }
 
+parley_status connection_present(struct connection *connection)
+{
+    struct bench *bench = connection->bench;
+    struct inbound_request *presence;
+    parley_status status =
+        session_acquire(bench, connection->entity, "", &connection->presence);
+
+    if (status != PARLEY_OK)
+        return status;
+    presence = inbound_new(bench, INBOUND_ATTACH, connection->presence);
+    connection->absence = inbound_new(bench, INBOUND_DETACH, connection->presence);
+    if (presence == NULL || connection->absence == NULL) {
+        session_table_release(&bench->runtime->sessions, connection->presence);
+        inbound_drop(presence);
+        inbound_drop(connection->absence);
+        connection->presence = NULL;
+        connection->absence = NULL;
+        return PARLEY_ENOMEM;
+    }
+    session_table_hold(&bench->runtime->sessions, connection->presence);
+    presence->connection = connection->absence->connection = connection;
+    presence->dialect = connection->absence->dialect = connection->dialect;
+    connection->asked++;
+    session_ask(presence, NULL, NULL, 0);
+    return PARLEY_OK;
+}
+
 static void attach_or_close(struct connection *connection)
 {
     if (attach(connection) != PARLEY_OK)
@@ -213,18 +264,28 @@ void connection_opened(struct ws *ws)
         greet(connection);
 }
 
+/* Gives back the connection's reference to a session, too. */
+static void detach(struct connection *connection, struct inbound_request **detachment)
+{
+    struct inbound_request *request = *detachment;
+
+    if (request == NULL)
+        return;
+    *detachment = NULL;
+    connection->asked++;
+    session_ask(request, NULL, NULL, 0);
+}
+
 void connection_left(struct connection *connection, unsigned code)
 {
-    struct inbound_request *detach = connection->detach;
-
     connection->closed = true;
-    connection->detach = NULL;
+    /* relaxed: a sign to answer what waits; the answer comes as a message, which orders
+     * everything after it. Partner: session_answer_late(). */
+    atomic_store_explicit(&connection->gone, true, memory_order_relaxed);
     connection->asked++; /* not freed before the end of this function */
     carrier_closed(connection, code);
-    if (detach != NULL) { /* it gives back the connection's reference */
-        connection->asked++;
-        session_ask(detach, NULL, NULL, 0);
-    }
+    detach(connection, &connection->detach);
+    detach(connection, &connection->absence);
     connection_answer_came(connection);
 }
 
@@ -248,7 +309,19 @@ void connection_heartbeat(struct connection *connection, uint64_t now_ns)
     } else if (now_ns > received + options->heartbeat_interval_ms * NS_PER_MS) {
         connection->pinged_ns = now_ns;
         ws_ping(connection->ws);
+        if (connection->dialect == CONNECTION_CLIENT)
+            connection_older_ping(connection);
     }
+}
+
+static void attached(struct connection *connection, const struct inbound_request *request)
+{
+    if (connection->greeted)
+        return;
+    if (request->text != NULL)
+        say_greeting(connection, request->text, request->len);
+    else
+        ws_close(connection->ws, 1013, "out of memory");
 }
 
 void connection_answered(struct inbound_request *request)
@@ -256,9 +329,10 @@ void connection_answered(struct inbound_request *request)
     struct connection *connection = request->connection;
 
     connection->asked_bytes -= request->asked_bytes;
-    if (request->kind == INBOUND_ATTACH && !connection->greeted && request->text != NULL) {
-        connection->greeted = true;
-        connection_say(connection, request->text, request->len);
+    if (request->kind == INBOUND_ATTACH && request->dialect == CONNECTION_UNKNOWN) {
+        attached(connection, request);
+    } else if (request->kind == INBOUND_SINGLE) {
+        connection_older_answered(request);
     } else if (request->kind == INBOUND_FRAME && request->text != NULL) {
         connection_say(connection, request->text, request->len);
     }
@@ -312,12 +386,16 @@ static bool acknowledge_from_afar(struct connection *connection, const struct se
     return true;
 }
 
+/* Only a parley reads acknowledgements of its session. One that has not spoken yet will send
+ * again what its greeting did not acknowledge, and hears then. */
 bool connection_acknowledge(struct connection *connection, const struct session *session)
 {
     if (connection->bench != session->bench)
         return acknowledge_from_afar(connection, session);
-    connection->ack_due = true;
-    ws_want_write(connection->ws);
+    if (connection->dialect == CONNECTION_PARLEY) {
+        connection->ack_due = true;
+        ws_want_write(connection->ws);
+    }
     return true;
 }
 
@@ -341,12 +419,18 @@ void connection_noted(struct connection_note *note)
 
     if (note->control.kind == CONTROL_REPLACED)
         replaced(connection);
-    else if (!connection->closed)
+    else if (!connection->closed && connection->dialect == CONNECTION_PARLEY)
         connection_say(connection, note->text, note->len);
     alloc_free(&connection->bench->runtime->alloc, note);
 }
 
 /* ---- What arrives ---- */
+
+static bool older(const struct connection *connection)
+{
+    return connection->dialect == CONNECTION_CLIENT ||
+           connection->dialect == CONNECTION_MANAGER;
+}
 
 static void on_hello(struct connection *connection, const struct json_doc *doc)
 {
@@ -358,12 +442,18 @@ static void on_hello(struct connection *connection, const struct json_doc *doc)
         say_error(connection, error.text);
         return;
     }
+    if (!hello.parley || !connection->bench->runtime->options.parley_protocol ||
+        older(connection)) {
+        connection_frame(connection, doc, NULL, 0);
+        return;
+    }
     if (!entity_id_valid(hello.entity_id) ||
         (connection->entity[0] != '\0' && strcmp(connection->entity, hello.entity_id) != 0)) {
         ws_close(connection->ws, 1008, "entity_id differs from the upgrade's");
         return;
     }
     memcpy(connection->entity, hello.entity_id, sizeof(connection->entity));
+    connection->dialect = CONNECTION_PARLEY;
     connection->hello = hello;
     connection->hello.rejected = NULL;
     carrier_offer(connection);
@@ -403,14 +493,17 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
     struct batch batch;
 
     if (batch_read(doc, doc->items, &batch, &error) != PARLEY_OK) {
-        connection->bench->counts.protocol_errors++;
-        say_error(connection, error.text);
+        connection_refuse(connection, error.text);
         connection->close_code = 1002;
-    } else if (!bind_session(connection, &batch)) {
-        connection->bench->counts.protocol_errors++;
-        say_error(connection, "session_id: not this connection's");
+        return;
+    }
+    if (!bind_session(connection, &batch)) {
+        connection_refuse(connection, "session_id: not this connection's");
         connection->close_code = 1002;
-    } else if (connection->session->bench == connection->bench) {
+        return;
+    }
+    connection->dialect = CONNECTION_PARLEY;
+    if (connection->session->bench == connection->bench) {
         run_here(connection, doc);
     } else if (connection->asked_bytes > ASKED_BYTES_MAX ||
                !ask(connection, INBOUND_FRAME, NULL, data, len)) {
@@ -423,7 +516,10 @@ static void on_frame(struct connection *connection, const struct json_doc *doc,
 {
     switch (frame_kind(doc, doc->items)) {
     case FRAME_BATCH:
-        connection_batch(connection, doc, data, len);
+        if (older(connection))
+            connection_refuse(connection, "Unknown message format");
+        else
+            connection_batch(connection, doc, data, len);
         break;
     case FRAME_HELLO:
         on_hello(connection, doc);
@@ -432,16 +528,19 @@ static void on_frame(struct connection *connection, const struct json_doc *doc,
         carrier_acknowledged(connection, data, len);
         break;
     case FRAME_ERROR:
-        log_warn(&connection->bench->runtime->log, "%s reports an error", connection->entity);
+        if (connection->carried.value == 0)
+            log_warn(&connection->bench->runtime->log, "%s reports an error",
+                     connection->entity);
+        carrier_acknowledged(connection, data, len);
         break;
     case FRAME_STATUS:
-    case FRAME_PONG:
-    case FRAME_HEARTBEAT_PONG:
-    case FRAME_BYE:
+        if (older_status_received(doc, doc->items))
+            carrier_acknowledged(connection, data, len);
+        else
+            connection_frame(connection, doc, data, len);
         break;
     default:
-        connection->bench->counts.protocol_errors++;
-        say_error(connection, "Unknown message format");
+        connection_frame(connection, doc, data, len);
         break;
     }
 }
@@ -457,8 +556,7 @@ void connection_received(struct ws *ws, char *data, size_t len, bool binary)
         bench->counts.protocol_errors++;
         ws_close(ws, 1003, "binary frame");
     } else if (!bench_scan(bench, data, len, ACK_RECORD_DEPTH)) {
-        bench->counts.protocol_errors++;
-        say_error(connection, "Invalid JSON format");
+        connection_refuse(connection, "Invalid JSON format");
         if (connection->hello.parley) /* it waits for an acknowledgement, not for a text */
             connection->close_code = 1007;
     } else {
@@ -501,12 +599,15 @@ static void write_ack(struct connection *connection, struct ws_batch *batch)
 
 void connection_write(struct connection *connection, struct ws_batch *batch)
 {
+    if (!connection->greeted)
+        return;
     while (connection->first != NULL && write_outgoing(connection, batch))
         ;
     if (connection->ack_due && connection->first == NULL)
         write_ack(connection, batch);
     if (connection->close_code != 0 && connection->first == NULL)
-        ws_close(connection->ws, connection->close_code, "see the error before");
+        ws_close(connection->ws, connection->close_code,
+                 connection->close_code == 1000 ? OLDER_CLOSE_BYE : "see the error before");
 }
 
 void connection_fill(struct ws *ws, struct ws_batch *batch)

@@ -12,6 +12,14 @@
 #include "peers/session.h"
 #include "transport/transport.h"
 
+/** What the other end has shown to speak. Decided once. */
+enum connection_dialect {
+    CONNECTION_UNKNOWN,
+    CONNECTION_PARLEY,
+    CONNECTION_CLIENT,  /* the older client's: upper case, seven keys */
+    CONNECTION_MANAGER, /* lower case, as to the older server */
+};
+
 /** A text on its way out. */
 struct outgoing {
     struct outgoing *next;
@@ -29,15 +37,22 @@ struct connection {
     struct session *session;                   /* referenced; NULL: none yet */
     struct inbound_request *detach; /* made with the attachment: leaving cannot fail */
     struct outgoing *first, *last;
-    struct greeting hello;     /* as it was said; its list of rejections is gone */
-    parley_peer carried;       /* carrier.h; 0: none */
-    struct carrier_note *down; /* made with the offer */
-    uint64_t pinged_ns;        /* 0: no ping is unanswered */
-    uint32_t asked;            /* requests at the session's owner, and a carried peer */
-    size_t asked_bytes;        /* and their texts */
-    uint32_t errors;           /* said since everything was last written */
-    uint16_t close_code;       /* once what is outgoing has gone; 0: none */
-    bool greeted, ack_due, closed;
+    /* older dialects: where a newer connection of the same entity replaces this one */
+    struct session *presence;        /* referenced; NULL: not there */
+    struct inbound_request *absence; /* as detach */
+    struct greeting hello;           /* as it was said; its list of rejections is gone */
+    parley_peer carried;             /* carrier.h; 0: none */
+    struct carrier_note *down;       /* made with the offer */
+    uint64_t pinged_ns;              /* 0: no ping is unanswered */
+    uint32_t asked;                  /* requests at the session's owner, and a carried peer */
+    size_t asked_bytes;              /* and their texts */
+    uint32_t errors;                 /* said since everything was last written */
+    uint16_t close_code;             /* once what is outgoing has gone; 0: none */
+    enum connection_dialect dialect;
+    size_t answers_bytes; /* said to an older peer since everything was last written */
+    bool greeted;         /* before, nothing is written */
+    bool ack_due, closed;
+    _Atomic(bool) gone; /* as `closed`, for the owners of sessions */
 };
 
 /** A message from a session's owner to a connection on another worker. */
@@ -59,6 +74,14 @@ void connection_closed(struct ws *ws, const struct ws_closed *why);
 /** The inbound half of a WebSocket that a peer of ours opened. @return NULL: out of memory */
 struct connection *connection_on_link(struct bench *bench, struct ws *ws, const char *entity);
 
+/**
+ * Any frame of an older dialect has arrived on it; what it asks for is answered on the same
+ * connection, at once or when a handler has answered. On a peer's own WebSocket, set
+ * `dialect` before. In connection_older.c.
+ */
+void connection_frame(struct connection *connection, const struct json_doc *doc,
+                      const char *text, size_t len);
+
 /** A batch has arrived on it. */
 void connection_batch(struct connection *connection, const struct json_doc *doc,
                       const char *data, size_t len);
@@ -69,6 +92,22 @@ void connection_write(struct connection *connection, struct ws_batch *batch);
 /** The WebSocket has closed, with the code that came (0: none); the connection frees itself
  * once nobody will post to it. */
 void connection_left(struct connection *connection, unsigned code);
+
+/* ---- between connection.c and connection_older.c ---- */
+
+/** The connection's peer is an older one: pings it in its own way. */
+void connection_older_ping(struct connection *connection);
+
+/** An older peer's message has been answered; the request stays the caller's. */
+void connection_older_answered(struct inbound_request *request);
+
+/** The entity's connections of this dialect are known by this one from now on. */
+parley_status connection_present(struct connection *connection);
+
+/** Says that a frame is refused, and counts it. */
+void connection_refuse(struct connection *connection, const char *error);
+
+/* ---- */
 
 /** Says a text, copied. */
 void connection_say(struct connection *connection, const char *text, size_t len);

@@ -39,10 +39,11 @@ struct session {
     /* the owner's */
     struct receive receive;
     uint64_t used_ns;
-    bool started;                    /* attached to its worker, in its bench's list */
-    bool forgotten;                  /* retiring */
-    bool ack_owed;                   /* there was no memory to say it */
-    struct connection *connection;   /* attached; tells it of acknowledgements */
+    bool started;                  /* attached to its worker, in its bench's list */
+    bool forgotten;                /* retiring */
+    bool ack_owed;                 /* there was no memory to say it */
+    struct connection *connection; /* attached; tells it of acknowledgements */
+    struct connection *older[2];   /* newest of an older client's, and of a lower-case one's */
     struct inbound_request *waiting; /* HTTP requests whose handlers answer later */
 };
 
@@ -52,6 +53,8 @@ enum inbound_kind {
     INBOUND_FRAME,   /* a batch on a connection: text is the acknowledgement */
     INBOUND_BATCH,   /* POST /messages */
     INBOUND_MESSAGE, /* POST /message */
+    INBOUND_SINGLE,  /* one message in a frame of its own: code is as of POST /message, text
+                        what to say unless it was accepted */
 };
 
 /** Something asked of a session, and its answer. */
@@ -68,7 +71,8 @@ struct inbound_request {
     size_t asked_bytes; /* counted at the connection */
     char *text;         /* what came, then the answer; ours */
     size_t len;
-    unsigned code; /* the answer's: HTTP status, or WebSocket close code (0: stay open) */
+    uint8_t dialect; /* with _ATTACH, _DETACH: enum connection_dialect */
+    unsigned code;   /* the answer's: HTTP status, or WebSocket close code (0: stay open) */
 };
 
 /** Makes a session on the calling worker; for session_table.c. */
@@ -149,6 +153,8 @@ struct json_out session_scratch(const struct session *session);
 void session_set_answer(struct inbound_request *request, unsigned code,
                         const struct json_out *out);
 void session_answer_detail(struct inbound_request *request, unsigned code, const char *detail);
+/** The message was accepted. */
+void session_answer_received(struct inbound_request *request);
 void session_answer_ack(struct inbound_request *request, unsigned code);
 
 /** Answers if everything up to request->until has its outcome. @return false: it waits */
@@ -160,6 +166,11 @@ void session_answer_late(struct session *session, uint64_t now_ns, bool closing)
 /** Makes a request. @return NULL: out of memory (the reference stays the caller's) */
 struct inbound_request *inbound_new(struct bench *origin, enum inbound_kind kind,
                                     struct session *session);
+/** The same for a request with more behind it, which is `size` bytes in all. */
+struct inbound_request *inbound_new_sized(struct bench *origin, enum inbound_kind kind,
+                                          struct session *session, size_t size);
+/** Frees a request that was not asked; the reference stays the caller's. NULL is allowed. */
+void inbound_drop(struct inbound_request *request);
 /** Releases the session's reference and frees. On the origin. */
 void inbound_free(struct inbound_request *request);
 

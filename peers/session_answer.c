@@ -103,7 +103,10 @@ void session_answer_detail(struct inbound_request *request, unsigned code, const
 {
     struct json_out out = session_scratch(request->session);
 
-    detail_write(&out, detail);
+    if (request->kind == INBOUND_SINGLE)
+        error_write(&out, detail);
+    else
+        detail_write(&out, detail);
     session_set_answer(request, code, &out);
 }
 
@@ -115,25 +118,55 @@ void session_answer_ack(struct inbound_request *request, unsigned code)
     session_set_answer(request, code, &out);
 }
 
-static void answer_message(struct inbound_request *request)
+void session_answer_received(struct inbound_request *request)
 {
-    const char *rejected = receive_rejection(&request->session->receive, request->until);
     struct json_out out = session_scratch(request->session);
 
-    if (rejected != NULL) {
-        session_answer_detail(request, 400, rejected);
+    if (request->kind == INBOUND_SINGLE) { /* the connection knows in which words to say it */
+        alloc_free(&request->session->runtime->alloc, request->text);
+        request->text = NULL;
+        request->code = 200;
         return;
     }
     received_write(&out, request->session->runtime->node_id);
     session_set_answer(request, 200, &out);
 }
 
+static void answer_handler_error(struct inbound_request *request, const char *rejected)
+{
+    char detail[PARLEY_DETAIL_MAX + sizeof("Handler error: ")];
+
+    snprintf(detail, sizeof(detail), "Handler error: %s", rejected);
+    session_answer_detail(request, 400, detail);
+}
+
+static void answer_message(struct inbound_request *request)
+{
+    const char *rejected = receive_rejection(&request->session->receive, request->until);
+
+    if (rejected == NULL)
+        session_answer_received(request);
+    else if (request->kind == INBOUND_SINGLE)
+        answer_handler_error(request, rejected);
+    else
+        session_answer_detail(request, 400, rejected);
+}
+
+/* A single message waits for its own outcome only, a batch for everything up to its last. */
+static bool answered(const struct inbound_request *request)
+{
+    const struct receive *receive = &request->session->receive;
+
+    return request->kind == INBOUND_BATCH ? receive->ack_seq >= request->until
+                                          : receive_answered(receive, request->until);
+}
+
 /* @return false: handlers have not answered yet; the request waits */
 static bool answer_when_done(struct inbound_request *request)
 {
-    if (request->session->receive.ack_seq < request->until)
+    if (!answered(request))
         return false;
-    if (request->kind == INBOUND_MESSAGE)
+    if (request->kind != INBOUND_BATCH)
         answer_message(request);
     else
         session_answer_ack(request, 200);
@@ -180,20 +213,29 @@ void session_progress(struct session *session)
 
 /* ---- Sweeping ---- */
 
+/* A frame waits as long as its connection is there. */
+static bool late(const struct inbound_request *request, uint64_t now_ns)
+{
+    uint64_t patience_ms = request->session->runtime->options.http_timeout_ms / 2;
+
+    if (request->kind == INBOUND_SINGLE) /* relaxed: see connection_left() */
+        return atomic_load_explicit(&request->connection->gone, memory_order_relaxed);
+    return now_ns - request->since_ns >= patience_ms * NS_PER_MS;
+}
+
 void session_answer_late(struct session *session, uint64_t now_ns, bool closing)
 {
-    uint64_t patience = session->runtime->options.http_timeout_ms * NS_PER_MS / 2;
     struct inbound_request **at = &session->waiting;
 
     while (*at != NULL) {
         struct inbound_request *request = *at;
 
-        if (!closing && now_ns - request->since_ns < patience) {
+        if (!closing && !late(request, now_ns)) {
             at = &request->next;
             continue;
         }
         *at = request->next;
-        if (request->kind == INBOUND_MESSAGE)
+        if (request->kind != INBOUND_BATCH)
             session_answer_detail(request, 503, "the handler has not answered yet");
         else
             session_answer_ack(request, 200);

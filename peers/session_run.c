@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "peers/connection.h"
+#include "peers/older.h"
 #include "peers/session.h"
 #include "runtime/clock.h"
 
@@ -195,24 +196,36 @@ static enum receive_decision begin_message(struct session *session,
     return receive_begin(receive, envelope->number);
 }
 
+static parley_status read_message(const struct inbound_request *request,
+                                  const struct json_doc *doc, struct envelope *ret_envelope,
+                                  struct envelope_error *ret_error)
+{
+    if (request->kind == INBOUND_SINGLE)
+        return older_message_read(doc, doc->items, frame_kind(doc, doc->items),
+                                  clock_wall_us(), ret_envelope, ret_error);
+    return envelope_read(doc, doc->items, ret_envelope, ret_error);
+}
+
 static bool handle_message(struct session *session, struct inbound_request *request,
                            const struct json_doc *doc)
 {
+    bool frame = request->kind == INBOUND_SINGLE;
     struct envelope_error error;
     struct envelope envelope;
     uint64_t number;
 
-    if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK) {
+    if (read_message(request, doc, &envelope, &error) != PARLEY_OK) {
         session_answer_detail(request, 400, error.text);
         return true;
     }
     switch (begin_message(session, &envelope, &number)) {
     case RECEIVE_RUN:
-        run_handler(session, &envelope, number, PARLEY_TRANSPORT_HTTP);
+        run_handler(session, &envelope, number,
+                    frame ? PARLEY_TRANSPORT_WEBSOCKET : PARLEY_TRANSPORT_HTTP);
         break;
     case RECEIVE_REPEAT:
         session->bench->counts.repeats++;
-        if (envelope.base_seq == 0) {
+        if (envelope.base_seq == 0 && !frame) { /* a frame had arrived: told again */
             session_answer_detail(request, 400, "SEQUENCE_ERROR");
             return true;
         }
@@ -242,13 +255,27 @@ static void refuse_text(struct inbound_request *request)
     session_set_answer(request, CLOSE_TRY_LATER, &out);
 }
 
+/* Where the connection that is attached in this way stands. */
+static struct connection **seat_of(struct session *session,
+                                   const struct inbound_request *request)
+{
+    if (request->dialect == CONNECTION_CLIENT)
+        return &session->older[0];
+    if (request->dialect == CONNECTION_MANAGER)
+        return &session->older[1];
+    return &session->connection;
+}
+
 static void attach(struct session *session, struct inbound_request *request)
 {
+    struct connection **seat = seat_of(session, request);
     struct json_out out = session_scratch(session);
 
-    if (session->connection != NULL)
-        connection_replaced(session->connection, session);
-    session->connection = request->connection;
+    if (*seat != NULL)
+        connection_replaced(*seat, session);
+    *seat = request->connection;
+    if (request->dialect != CONNECTION_UNKNOWN)
+        return;
     session_write_greeting(session->runtime, session, &out);
     session_set_answer(request, 0, &out);
 }
@@ -263,8 +290,8 @@ bool session_handle(struct session *session, struct inbound_request *request,
         return true;
     }
     if (request->kind == INBOUND_DETACH) {
-        if (session->connection == request->connection)
-            session->connection = NULL;
+        if (*seat_of(session, request) == request->connection)
+            *seat_of(session, request) = NULL;
         return true;
     }
     if (doc == NULL &&
@@ -274,7 +301,7 @@ bool session_handle(struct session *session, struct inbound_request *request,
     }
     if (doc == NULL)
         doc = &session->bench->doc;
-    if (request->kind == INBOUND_MESSAGE)
+    if (request->kind == INBOUND_MESSAGE || request->kind == INBOUND_SINGLE)
         return handle_message(session, request, doc);
     if (request->kind == INBOUND_BATCH)
         return handle_batch(session, request, doc);
