@@ -20,12 +20,14 @@
 #include "runtime/clock.h"
 
 #define ANSWER_ROOM       2048
+#define REFUSAL_MAX       (PARLEY_DETAIL_MAX + 64)
 #define ANSWERS_BYTES_MAX (1u << 20)  /* unread, beyond what the socket holds */
 #define ASKED_BYTES_MAX   (16u << 20) /* of messages at another worker's session */
 
 /** An older peer's message at its session, and what its acknowledgement will say. */
 struct single {
     struct inbound_request request; /* first */
+    uint64_t number;                /* of an envelope, 0: none */
     bool by_id;                     /* ACK of message_id; else message_received */
     char message_id[ENVELOPE_MESSAGE_ID_MAX + 1];
     char type[ENVELOPE_TYPE_MAX + 1];
@@ -107,6 +109,19 @@ static void acknowledge(struct connection *connection, const struct single *sing
     end(&ack, connection);
 }
 
+/* What can be sent again is called what older clients wait for. */
+static void refuse(struct connection *connection, const struct single *single)
+{
+    char text[REFUSAL_MAX];
+    struct answer error;
+
+    snprintf(text, sizeof(text), "%s%.*s",
+             single->request.code == 503 ? "Rate limit exceeded: " : "",
+             (int)single->request.len, single->request.text);
+    older_error_write(begin(&error, connection), text, single->number);
+    end(&error, connection);
+}
+
 void connection_older_answered(struct inbound_request *request)
 {
     struct connection *connection = request->connection;
@@ -114,7 +129,7 @@ void connection_older_answered(struct inbound_request *request)
     if (connection->closed)
         return;
     if (request->text != NULL)
-        answer(connection, request->text, request->len);
+        refuse(connection, (struct single *)request);
     else if (request->code == 200)
         acknowledge(connection, (struct single *)request);
     else
@@ -225,6 +240,7 @@ static void note_answer(struct single *single, const struct json_doc *doc,
     struct json_out out = {.buffer = single->seq, .capacity = sizeof(single->seq) - 1};
 
     single->by_id = by_id;
+    single->number = envelope->number;
     memcpy(single->message_id, envelope->message_id, sizeof(single->message_id));
     if (type == NULL || json_string(doc, type, single->type, sizeof(single->type)) <= 0)
         memcpy(single->type, envelope->msg_type, sizeof(single->type));
@@ -257,7 +273,7 @@ static void on_message(struct connection *connection, const struct json_doc *doc
         return;
     single = single_new(connection, envelope.session_id, len);
     if (single == NULL) {
-        connection_refuse(connection, "Rate limit exceeded (too much unanswered)");
+        connection_refuse(connection, "Rate limit exceeded: too much unanswered");
         return;
     }
     note_answer(single, doc, &envelope, by_id);

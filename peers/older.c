@@ -221,6 +221,16 @@ static void close_plain(struct json_out *out, const char *node_id, uint64_t time
     json_put_text(out, "}");
 }
 
+void older_error_write(struct json_out *out, const char *text, uint64_t number)
+{
+    put_member(out, "{\"type\":\"error\",\"payload\":{\"error\":", text);
+    if (number != 0) {
+        json_put_text(out, ",\"seq\":");
+        json_put_u64(out, number);
+    }
+    json_put_text(out, "}}");
+}
+
 void older_pong_write(struct json_out *out, const char *node_id, const char *seq,
                       uint64_t timestamp_us)
 {

@@ -69,6 +69,10 @@ void older_heartbeat_write(struct json_out *out, const struct older_head *head, 
 
 /* ---- writing to lower-case peers ---- */
 
+/** An error. `number`, unless 0, is that of the envelope it is about: the older server does
+ *  not say this, a parley that speaks its dialect reads it. */
+void older_error_write(struct json_out *out, const char *text, uint64_t number);
+
 /** `seq` as older_seq_read() gave it. */
 void older_pong_write(struct json_out *out, const char *node_id, const char *seq,
                       uint64_t timestamp_us);

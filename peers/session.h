@@ -53,8 +53,8 @@ enum inbound_kind {
     INBOUND_FRAME,   /* a batch on a connection: text is the acknowledgement */
     INBOUND_BATCH,   /* POST /messages */
     INBOUND_MESSAGE, /* POST /message */
-    INBOUND_SINGLE,  /* one message in a frame of its own: code is as of POST /message, text
-                        what to say unless it was accepted */
+    INBOUND_SINGLE,  /* one message in a frame of its own: answered as POST /message, but
+                        text is the plain detail, or none if the message was accepted */
 };
 
 /** Something asked of a session, and its answer. */

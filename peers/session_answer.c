@@ -104,7 +104,7 @@ void session_answer_detail(struct inbound_request *request, unsigned code, const
     struct json_out out = session_scratch(request->session);
 
     if (request->kind == INBOUND_SINGLE)
-        error_write(&out, detail);
+        json_put_text(&out, detail);
     else
         detail_write(&out, detail);
     session_set_answer(request, code, &out);
