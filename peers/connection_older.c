@@ -21,7 +21,7 @@
 
 #define ANSWER_ROOM       2048
 #define REFUSAL_MAX       (PARLEY_DETAIL_MAX + 64)
-#define ANSWERS_BYTES_MAX (1u << 20)  /* unread, beyond what the socket holds */
+#define ANSWERS_BYTES_MAX (4u << 20)  /* unread, beyond what the socket holds */
 #define ASKED_BYTES_MAX   (16u << 20) /* of messages at another worker's session */
 
 /** An older peer's message at its session, and what its acknowledgement will say. */

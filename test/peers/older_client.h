@@ -60,8 +60,10 @@ static inline void client_say(struct client *client, const char *format, ...)
     CHECK(client_send(client, 0x81, text, strlen(text)));
 }
 
+/* Answers the close frame, as it must, or the node waits. */
 static inline void client_closed(struct client *client, size_t len)
 {
+    client_send(client, 0x88, client->text, len < 2 ? 0 : 2);
     if (len >= 2) {
         client->code = (unsigned)(uint8_t)client->text[0] << 8 | (uint8_t)client->text[1];
         snprintf(client->reason, sizeof(client->reason), "%.*s", (int)(len - 2),
