@@ -302,6 +302,7 @@ typedef struct parley_options {
     uint32_t connections_max;
     uint32_t guests_max;
     uint32_t session_idle_s; /**< how long an inbound session outlives its connection */
+    uint32_t nonces_max;     /**< message ids and nonces remembered of one older sender */
 
     /* peers */
     const parley_peer_entry *peers;
@@ -640,6 +641,7 @@ PARLEY_API parley_status parley_message_finish(parley *runtime, parley_token tok
     X(handled, "messages", "inbound messages whose handler took or refused them") \
     X(unhandled, "messages", "inbound messages no handler was set for")           \
     X(repeats, "messages", "inbound messages recognised as repeats")              \
+    X(sequence_gaps, "events", "numbers left out by older senders")               \
     X(handler_rejected, "messages", "inbound messages refused by their handler")  \
     X(protocol_errors, "events", "malformed frames and requests")                 \
     X(ws_connections_accepted, "connections", "WebSockets accepted")              \

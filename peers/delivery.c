@@ -264,6 +264,15 @@ void delivery_lost(struct delivery *delivery)
     delivery->cursor = delivery->front;
 }
 
+void delivery_untry(struct delivery *delivery)
+{
+    for (struct delivery_message *message = delivery->front; message != delivery->cursor;
+         message = message->next) {
+        if (!message->given_up && message->tries > 0)
+            message->tries--;
+    }
+}
+
 void delivery_switch(struct delivery *delivery, parley_transport route)
 {
     struct delivery_message *message = delivery->front;

@@ -115,6 +115,10 @@ bool delivery_answer(struct delivery *delivery, uint64_t number, parley_outcome 
 /** What is outstanding is not known to have arrived: it goes out again, first. */
 void delivery_lost(struct delivery *delivery);
 
+/** What is outstanding was turned away unread: this attempt counts as no try. Before
+ *  delivery_lost(). */
+void delivery_untry(struct delivery *delivery);
+
 /** As delivery_lost(), for another transport: tries count anew. Naming the same one again is
  *  just delivery_lost(). A session starts on PARLEY_TRANSPORT_NONE and needs one call. */
 void delivery_switch(struct delivery *delivery, parley_transport route);

@@ -9,11 +9,11 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "peers/envelope.h"
 #include "peers/peer.h"
 #include "peers/stats.h"
+#include "peers/wire.h"
 #include "runtime/clock.h"
 
 static void respond(struct http_exchange *exchange, unsigned code, const char *body,
@@ -78,7 +78,9 @@ static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
     struct session *session;
 
     if (!entity_id_valid(sender)) {
-        respond_detail(exchange, 400, "Missing required field: sender_id");
+        respond_detail(exchange, 400,
+                       sender[0] != '\0' ? "Invalid field: sender_id"
+                                         : "Missing required field: sender_id");
         return;
     }
     if (session_acquire(bench, sender, session_id, &session) != PARLEY_OK) {
@@ -115,8 +117,9 @@ static void post_message(struct http_exchange *exchange)
         return;
     if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK)
         respond_detail(exchange, 400, error.text);
-    else
-        hand_over(exchange, INBOUND_MESSAGE, envelope.sender_id, envelope.session_id);
+    else /* what has no number must not take one of a session's */
+        hand_over(exchange, INBOUND_MESSAGE, envelope.sender_id,
+                  envelope.number != 0 ? envelope.session_id : "");
 }
 
 static void post_messages(struct http_exchange *exchange)
@@ -168,19 +171,9 @@ static uint32_t peers_now(struct parley *runtime)
     return peers;
 }
 
-static void put_iso_time(struct json_out *out)
-{
-    uint64_t us = clock_wall_us();
-    time_t seconds = (time_t)(us / 1000000);
-    char text[64];
-    struct tm tm;
-
-    gmtime_r(&seconds, &tm);
-    snprintf(text, sizeof(text), "\"%04d-%02d-%02dT%02d:%02d:%02d.%06u+00:00\"",
-             tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-             (unsigned)(us % 1000000));
-    json_put_text(out, text);
-}
+/* How many members GET /stats tells. */
+#define ONE(member, unit, description) +1
+#define STATS_ENTRIES                  (0 PARLEY_STATS_MAP(ONE))
 
 static void get_health(struct http_exchange *exchange)
 {
@@ -198,10 +191,13 @@ static void get_health(struct http_exchange *exchange)
     json_put_u64(&out, peers);
     json_put_text(&out, ",\"healthy_peers\":");
     json_put_u64(&out, peers - unhealthy);
-    json_put_text(&out, ",\"total_stats_entries\":0,\"crypto_available\":false,"
-                        "\"signing_enabled\":false,\"verification_enabled\":false,"
-                        "\"public_key\":null,\"status\":\"healthy\",\"timestamp\":");
-    put_iso_time(&out);
+    json_put_text(&out, ",\"total_stats_entries\":");
+    json_put_u64(&out, STATS_ENTRIES);
+    json_put_text(
+        &out,
+        ",\"crypto_available\":false,\"signing_enabled\":false,\"verification_enabled\":false,"
+        "\"public_key\":null,\"status\":\"healthy\",\"timestamp\":");
+    wire_put_iso(&out, clock_wall_us());
     json_put_text(&out, "}");
     respond_out(exchange, &out);
 }
@@ -332,6 +328,8 @@ static void refuse_method(struct http_exchange *exchange, const char *allow)
 
 void endpoints_request(struct http_exchange *exchange, void *user)
 {
+    struct parley *runtime = bench_of(exchange->worker)->runtime;
+
     (void)user;
     exchange->user = NULL;
     for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
@@ -343,8 +341,10 @@ void endpoints_request(struct http_exchange *exchange, void *user)
             refuse_method(exchange, endpoints[i].method);
         return;
     }
-    if (strcmp(exchange->path, WS_PATH) == 0)
-        refuse_method(exchange, "GET");
-    else
+    if (strcmp(exchange->path, WS_PATH) != 0 || !runtime->options.accept_websocket)
         respond_detail(exchange, 404, "Not Found");
+    else if (strcmp(exchange->method, "GET") == 0)
+        respond_detail(exchange, 426, "Upgrade Required");
+    else
+        refuse_method(exchange, "GET");
 }

@@ -49,7 +49,7 @@ static parley_status plain_read(const struct json_doc *doc, const struct json_it
     ret->timestamp = (double)now_us / 1e6;
     if (timestamp != NULL && !wire_time(doc, timestamp, &ret->timestamp))
         return wire_invalid(ret_error, "timestamp");
-    ret->recipient_id[0] = ret->session_id[0] = '\0';
+    ret->recipient_id[0] = ret->session_id[0] = ret->nonce[0] = '\0';
     ret->number = ret->base_seq = 0;
     ret->is_void = ret->redelivered = false;
     ret->payload = doc->text + payload->value;

@@ -430,7 +430,7 @@ static parley_status peer_init(struct peer *peer, const char *id, const char *ur
     peer->timer_ns = peer->again_ns = CLOCK_NEVER;
     peer->healthy = true;
     link_init(peer);
-    return post_init(peer);
+    return post_init(peer, options);
 }
 
 /* The actor is ready before the credit opens: from then on anybody may post. */

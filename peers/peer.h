@@ -11,7 +11,8 @@
  *   peer_route.c      the choice of a transport, and what it leads to
  *   peer_link.c       its WebSocket: dialling, heartbeat, loss, backoff
  *   peer_frames.c     what the WebSocket carries: greeting, batches, acknowledgements
- *   peer_http.c       requests out, answers in, retries
+ *   peer_http.c       requests out, the pace towards older peers
+ *   peer_answer.c     answers in, retries, the fallback to "0.3"
  *   peer_batch.c      messages written as a batch
  */
 #ifndef PARLEY_PEERS_PEER_H
@@ -24,6 +25,7 @@
 #include "peers/delivery.h"
 #include "peers/envelope.h"
 #include "peers/hash.h"
+#include "peers/pace.h"
 #include "peers/service.h"
 #include "runtime/actor.h"
 #include "runtime/node_pool.h"
@@ -84,6 +86,13 @@ struct link {
     char entity[ENVELOPE_ID_MAX + 1]; /* as the other side greeted */
 };
 
+/** What single envelopes to an older peer say. */
+enum post_version {
+    POST_1_0,
+    POST_TRY_0_3, /* "1.0" drew a 500: the same message again */
+    POST_0_3,     /* that was taken, or is configured */
+};
+
 /** The peer's HTTP request. */
 struct post {
     struct http_call call;
@@ -99,6 +108,17 @@ struct post {
     char *body;
     size_t body_bytes;
     char *url_message, *url_messages;
+    /* older peers */
+    bool paced; /* configured so; a parley never is */
+    struct pace pace;
+    uint32_t limited; /* answers in a row that we send too much */
+    parley_envelope_version configured;
+    enum post_version version;
+    uint64_t fallback_number; /* of the message that has tried "0.3" */
+    /* the single envelope of this number has been sent so often, and may have arrived */
+    uint64_t tried_number;
+    uint32_t tried;
+    bool maybe_arrived;
 };
 
 struct peer {
@@ -244,10 +264,14 @@ void link_received(struct ws *ws, char *data, size_t len, bool binary);
 void link_fill(struct ws *ws, struct ws_batch *batch);
 void link_closed(struct ws *ws, const struct ws_closed *why);
 
-parley_status post_init(struct peer *peer);
+parley_status post_init(struct peer *peer, const parley_peer_options *options);
 void post_fini(struct peer *peer);
 /** Starts the next request; the core's cursor stands at an HTTP message. */
 void post_start(struct peer *peer);
 void post_done(struct peer *peer);
+/** The peer has said that it is a parley, and what it takes in one body (0: not said). */
+void post_parley(struct peer *peer, uint64_t batch_bytes);
+/** Nothing is posted before so much time has passed. */
+void post_wait(struct peer *peer, uint64_t wait_ms);
 
 #endif

@@ -64,6 +64,7 @@ static void greeted(struct peer *peer, const struct json_doc *doc,
     struct link *link = &peer->link;
 
     link_open_with(peer, greeting->max_batch_bytes, greeting->max_in_flight);
+    post_parley(peer, greeting->max_batch_bytes);
     memcpy(link->entity, greeting->entity_id, sizeof(link->entity));
     link->hello_due = true;
     link->pinged_ns = 0;

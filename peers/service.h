@@ -69,7 +69,7 @@ struct random_pool {
 struct bench_counts {
     uint64_t wire_bytes_out, ws_connects, ws_reconnects, ws_connect_failures;
     uint64_t http_requests, http_failures;
-    uint64_t handled, unhandled, repeats, handler_rejected, protocol_errors;
+    uint64_t handled, unhandled, repeats, sequence_gaps, handler_rejected, protocol_errors;
     uint64_t ws_connections_accepted, http_requests_accepted, ws_connections;
 };
 

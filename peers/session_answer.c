@@ -118,7 +118,17 @@ void session_answer_ack(struct inbound_request *request, unsigned code)
     session_set_answer(request, code, &out);
 }
 
-void session_answer_received(struct inbound_request *request)
+/* The older service says what kind of refusal it is. */
+static void answer_rejection(struct inbound_request *request, const char *detail)
+{
+    bool old = request->old_form || request->kind == INBOUND_SINGLE;
+    char text[sizeof(HANDLER_ERROR) + PARLEY_DETAIL_MAX];
+
+    snprintf(text, sizeof(text), "%s%s", old ? HANDLER_ERROR : "", detail);
+    session_answer_detail(request, 400, text);
+}
+
+static void answer_received(struct inbound_request *request)
 {
     struct json_out out = session_scratch(request->session);
 
@@ -132,24 +142,14 @@ void session_answer_received(struct inbound_request *request)
     session_set_answer(request, 200, &out);
 }
 
-static void answer_handler_error(struct inbound_request *request, const char *rejected)
-{
-    char detail[PARLEY_DETAIL_MAX + sizeof("Handler error: ")];
-
-    snprintf(detail, sizeof(detail), "Handler error: %s", rejected);
-    session_answer_detail(request, 400, detail);
-}
-
 static void answer_message(struct inbound_request *request)
 {
     const char *rejected = receive_rejection(&request->session->receive, request->until);
 
-    if (rejected == NULL)
-        session_answer_received(request);
-    else if (request->kind == INBOUND_SINGLE)
-        answer_handler_error(request, rejected);
+    if (rejected != NULL)
+        answer_rejection(request, rejected);
     else
-        session_answer_detail(request, 400, rejected);
+        answer_received(request);
 }
 
 /* A single message waits for its own outcome only, a batch for everything up to its last. */
@@ -166,10 +166,10 @@ static bool answer_when_done(struct inbound_request *request)
 {
     if (!answered(request))
         return false;
-    if (request->kind != INBOUND_BATCH)
-        answer_message(request);
-    else
+    if (request->kind == INBOUND_BATCH)
         session_answer_ack(request, 200);
+    else
+        answer_message(request);
     return true;
 }
 

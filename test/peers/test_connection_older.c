@@ -146,6 +146,38 @@ static void later_answers(void)
     stop(&served);
 }
 
+/* What comes again is not run again, whatever became of it, and on whichever connection. */
+static void repeats(void)
+{
+    struct served served;
+    struct client client;
+
+    serve(&served);
+    client_open(&client, served.node, "?entity_id=old");
+    for (unsigned i = 0; i < 2; i++) {
+        client_frame(&client, "old", "MESSAGE", "m-1", "{}");
+        CHECK_CONTAINS(client_hear(&client), "{\"ack_message_id\":\"m-1\"}");
+        client_frame(&client, "old", "MESSAGE", "m-2", "{\"do\":\"refuse\"}");
+        CHECK_CONTAINS(client_hear(&client), "Handler error: not");
+    }
+    client_frame(&client, "old", "MESSAGE", "m-3", "{\"do\":\"later\"}");
+    client_close(&client);
+    client_open(&client, served.node, "?entity_id=old");
+    client_frame(&client, "old", "MESSAGE", "m-1", "{}");
+    CHECK_CONTAINS(client_hear(&client), "{\"ack_message_id\":\"m-1\"}");
+    client_frame(&client, "old", "MESSAGE", "m-3", "{\"do\":\"later\"}");
+    client_frame(&client, "old", "MESSAGE", "m-3", "{\"do\":\"later\"}");
+    client_sync(&client);
+    finish(&served, 0, PARLEY_OK, NULL);
+    CHECK_CONTAINS(client_hear(&client), "{\"ack_message_id\":\"m-3\"}");
+    CHECK_CONTAINS(client_hear(&client), "{\"ack_message_id\":\"m-3\"}");
+    client_say(&client, "{\"type\":\"task\",\"payload\":{},\"message_id\":\"m-1\"}");
+    CHECK_CONTAINS(client_hear(&client), "\"message_received\"");
+    CHECK_U64(served.handled, 3);
+    client_close(&client);
+    stop(&served);
+}
+
 /* Nobody waits for the handler any more, and nothing hangs on it. */
 static void later_than_the_connection(void)
 {
@@ -576,6 +608,7 @@ static const struct check_test tests[] = {
     {"an older client is greeted first, and ready after its HELLO", greeted_and_ready},
     {"an older client's messages are acknowledged once accepted", messages_are_acknowledged},
     {"a handler that answers later is waited for", later_answers},
+    {"what an older client sends again is acknowledged, not run", repeats},
     {"a connection that is gone waits for no handler", later_than_the_connection},
     {"a ping is answered, a pong never", heartbeats},
     {"a silent older client is pinged in its own way", silent_clients_are_pinged},

@@ -226,8 +226,8 @@ static const struct {
 } members[] = {
     {"payload", "{}"},         {"timestamp", "1.5"},    {"sender_id", "\"a\""},
     {"recipient_id", "\"b\""}, {"session_id", "\"s\""}, {"sequence_num", "3"},
-    {"version", "\"1.0\""},    {"msg_type", "\"t\""},   {"message_id", "\"m\""},
-    {"base_seq", "2"},         {"redelivered", "true"},
+    {"nonce", "\"n\""},        {"version", "\"1.0\""},  {"msg_type", "\"t\""},
+    {"message_id", "\"m\""},   {"base_seq", "2"},       {"redelivered", "true"},
 };
 
 static const char *refusal(const char *key, const char *value)
@@ -260,7 +260,10 @@ static void test_refusals(void)
         {"version", "\"\"", "Unsupported version: "},
         {"version", "\"0123456789012345678901234567890123456789\"",
          "Unsupported version: 01234567890123456789012345678901"},
-        {"version", "1.0", "Invalid field: version"},
+        {"version", "1.0", "Unsupported version: 1.0"},
+        {"version", "[\"1.0\"]", "Unsupported version: [\"1.0\"]"},
+        {"nonce", "7", "Invalid field: nonce"},
+        {"nonce", "\"\"", "(accepted)"},
         {"version", "\"0.3\"", "(accepted)"},
         {"session_id", NULL, "Missing required field: session_id"},
         {"session_id", "null", "Missing required field: session_id"},
