@@ -20,6 +20,7 @@
 #include "runtime/clock.h"
 
 #define ANSWER_ROOM       2048
+#define MANAGER_BYTES_MAX (1u << 20) /* "1MB" */
 #define REFUSAL_MAX       (PARLEY_DETAIL_MAX + 64)
 #define ANSWERS_BYTES_MAX (4u << 20)  /* unread, beyond what the socket holds */
 #define ASKED_BYTES_MAX   (16u << 20) /* of messages at another worker's session */
@@ -250,6 +251,19 @@ static void note_answer(struct single *single, const struct json_doc *doc,
     single->seq[out.len] = '\0';
 }
 
+/* A frame that is larger by far has closed the connection already. */
+static void refuse_size(struct connection *connection)
+{
+    uint32_t max = connection->bench->runtime->options.message_bytes_max;
+    char text[64];
+
+    if (max == MANAGER_BYTES_MAX)
+        snprintf(text, sizeof(text), "Message too large (max 1MB)");
+    else
+        snprintf(text, sizeof(text), "Message too large (max %u bytes)", max);
+    connection_refuse(connection, text);
+}
+
 static void on_message(struct connection *connection, const struct json_doc *doc,
                        enum frame_kind kind, const char *text, size_t len)
 {
@@ -271,6 +285,10 @@ static void on_message(struct connection *connection, const struct json_doc *doc
     if (!introduce(connection, envelope.sender_id,
                    by_id ? CONNECTION_CLIENT : CONNECTION_MANAGER))
         return;
+    if (envelope.payload_len > connection->bench->runtime->options.message_bytes_max) {
+        refuse_size(connection);
+        return;
+    }
     single = single_new(connection, envelope.session_id, len);
     if (single == NULL) {
         connection_refuse(connection, "Rate limit exceeded: too much unanswered");
