@@ -93,22 +93,6 @@ void connection_write(struct connection *connection, struct ws_batch *batch);
  * once nobody will post to it. */
 void connection_left(struct connection *connection, unsigned code);
 
-/* ---- between connection.c and connection_older.c ---- */
-
-/** The connection's peer is an older one: pings it in its own way. */
-void connection_older_ping(struct connection *connection);
-
-/** An older peer's message has been answered; the request stays the caller's. */
-void connection_older_answered(struct inbound_request *request);
-
-/** The entity's connections of this dialect are known by this one from now on. */
-parley_status connection_present(struct connection *connection);
-
-/** Says that a frame is refused, and counts it. */
-void connection_refuse(struct connection *connection, const char *error);
-
-/* ---- */
-
 /** Says a text, copied. */
 void connection_say(struct connection *connection, const char *text, size_t len);
 
@@ -130,5 +114,38 @@ void connection_noted(struct connection_note *note);
 
 /** A request of the connection's has been answered. */
 void connection_answered(struct inbound_request *request);
+
+/* ---- between the files of the connection, on its worker ----
+ *
+ *   connection.c          life, what it says and hears
+ *   connection_session.c  its session
+ *   connection_older.c    the older dialects
+ */
+
+/** Says the greeting; whatever waited for it follows. */
+void connection_say_greeting(struct connection *connection, const char *text, size_t len);
+
+/** Says an error; ends the connection if too many are unread. */
+void connection_say_error(struct connection *connection, const char *text);
+
+/** Says that a frame is refused, and counts it. */
+void connection_refuse(struct connection *connection, const char *error);
+
+/** Attaches to the session named, whose answer is the greeting; without one it closes. */
+void connection_attach(struct connection *connection);
+
+/** The connection has closed: leaves whatever it is attached to. */
+void connection_detach(struct connection *connection);
+
+/** An older peer has said who it is: takes the place of the connection that its entity has in
+ *  this dialect, and keeps it for the next one.
+ *  @return PARLEY_OK; PARLEY_ELIMIT (too many sessions); PARLEY_ENOMEM */
+parley_status connection_present(struct connection *connection);
+
+/** Pings an older client in its own way. */
+void connection_older_ping(struct connection *connection);
+
+/** An older peer's message has been answered; the request stays the caller's. */
+void connection_older_answered(struct inbound_request *request);
 
 #endif

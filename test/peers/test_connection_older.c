@@ -478,6 +478,10 @@ static void shutting_down(void)
 
 /* ---- Garbage ---- */
 
+#define MESSAGE(ID, PAYLOAD, TIME)             \
+    "{\"type\":\"MESSAGE\",\"message_id\":" ID \
+    ",\"from_entity\":\"old\",\"payload\":" PAYLOAD ",\"timestamp\":" TIME "}"
+
 static void garbage(void)
 {
     static const char *const texts[] = {
@@ -495,13 +499,10 @@ static void garbage(void)
         "{\"type\":\"HELLO\"}",
         "{\"type\":\"HELLO\",\"payload\":[]}",
         "{\"type\":\"HEARTBEAT\",\"from_entity\":[]}",
-        "{\"type\":\"MESSAGE\",\"from_entity\":\"old\",\"payload\":{},\"timestamp\":1}",
-        "{\"type\":\"MESSAGE\",\"message_id\":7,\"from_entity\":\"old\",\"payload\":{},"
-        "\"timestamp\":1}",
-        "{\"type\":\"MESSAGE\",\"message_id\":\"m\",\"from_entity\":\"old\",\"payload\":[],"
-        "\"timestamp\":1}",
-        "{\"type\":\"MESSAGE\",\"message_id\":\"m\",\"from_entity\":\"old\",\"payload\":{},"
-        "\"timestamp\":\"now\"}",
+        MESSAGE("null", "{}", "1"),
+        MESSAGE("7", "{}", "1"),
+        MESSAGE("\"m\"", "[]", "1"),
+        MESSAGE("\"m\"", "{}", "\"now\""),
         "{\"type\":\"peer_message\",\"version\":\"9\",\"payload\":{}}",
         "{\"type\":\"batch\",\"type\":\"batch\"}",
         "{\"a\":01}",
