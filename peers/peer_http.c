@@ -130,8 +130,8 @@ void post_parley(struct peer *peer, uint64_t batch_bytes)
 {
     struct post *post = &peer->post;
 
-    if (peer->dialect == PARLEY_DIALECT_SERVICE)
-        return;
+    if (peer->dialect == PARLEY_DIALECT_SERVICE || peer->dialect == PARLEY_DIALECT_MANAGER)
+        return; /* so the host says */
     post->parley = true;
     if (post->configured == PARLEY_ENVELOPE_AUTO)
         post->version = POST_1_0; /* should it be an older one again some day */

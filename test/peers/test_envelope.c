@@ -80,6 +80,16 @@ static void test_written_for_the_oldest(void)
     envelope_write(written_init(&w), &less);
     CHECK_CONTAINS(written_text(&w), "\"sender_id\":\"node-a\",\"recipient_id\":null,"
                                      "\"version\":\"0.3\",\"msg_type\"");
+    /* whatever the message has: that version knows none of it */
+    less = fields;
+    less.version = "0.3";
+    less.base_seq = 5;
+    less.redelivered = true;
+    envelope_write(written_init(&w), &less);
+    CHECK(strstr(written_text(&w), "session_id") == NULL);
+    CHECK(strstr(written_text(&w), "sequence_num") == NULL);
+    CHECK(strstr(written_text(&w), "base_seq") == NULL);
+    CHECK(strstr(written_text(&w), "redelivered") == NULL);
 }
 
 static void test_overhead(void)

@@ -148,9 +148,7 @@ static void a_large_request(void)
     size_t len = 512 * 1024;
     char *payload = malloc(len + 1);
 
-    memset(payload, 'x', len);
-    memcpy(payload, "{\"a\":\"", 6);
-    memcpy(payload + len - 2, "\"}", 3);
+    snprintf(payload, len + 1, "{\"a\":\"%0*d\"}", (int)len - 8, 0);
     world_prepare(&world);
     WORLD_OPEN(&world, answers);
     CHECK_STATUS(post(world.node, world.peer, payload, &world.tally), OK);
@@ -265,6 +263,14 @@ static void passing_failures(void)
         check_row(&rows[i]);
 }
 
+static bool tried_often(void *user)
+{
+    parley_stats stats = {.size = sizeof(stats)};
+
+    parley_stats_get(((struct world *)user)->node, &stats);
+    return stats.http_requests >= 30;
+}
+
 static void nobody_there(void)
 {
     static const struct old_answer answers[] = {{200, NULL, NULL}};
@@ -279,8 +285,7 @@ static void nobody_there(void)
     old_stop(&world.service); /* refused from now on */
     for (unsigned i = 0; i < 5; i++)
         CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
-    for (parley_stats stats = {.size = sizeof(stats)}; stats.http_requests < 30;)
-        CHECK_STATUS(parley_stats_get(world.node, &stats), OK);
+    CHECK(check_until(tried_often, &world));
     memset(&world.service, 0, sizeof(world.service));
     old_start(&world.service, port, answers, 1);
     CHECK(check_wait(&world.tally.results, 5));
@@ -546,6 +551,24 @@ static void an_older_peer_becomes_a_parley(void)
     world_close(&world);
 }
 
+static void configured_as_older(void)
+{
+    static const struct old_answer answers[] = {{200, NULL, PARLEY_HEADER}};
+    static const parley_dialect dialects[] = {PARLEY_DIALECT_SERVICE, PARLEY_DIALECT_MANAGER};
+    struct world world;
+
+    for (size_t i = 0; i < sizeof(dialects) / sizeof(dialects[0]); i++) {
+        world_prepare(&world);
+        world.peer_options.dialect = dialects[i];
+        WORLD_OPEN(&world, answers);
+        send_one(&world);
+        send_one(&world);
+        check_body(old_body(&world.service, 0), BODY_1_0("1"));
+        check_body(old_body(&world.service, 1), BODY_1_0("2"));
+        world_close(&world);
+    }
+}
+
 /* ---- Pace and limits ---- */
 
 static void rate_limits_are_waited_out(void)
@@ -582,6 +605,46 @@ static void limits_use_up_no_attempt(void)
     send_one(&world);
     CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
     CHECK_U64(requests(&world), 6);
+    world_close(&world);
+}
+
+static void limits_use_up_no_try(void)
+{
+    static const struct old_answer answers[] = {
+        {503, "", NULL}, {503, "", NULL}, {503, "", NULL},  LIMITED,
+        LIMITED,         {503, "", NULL}, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.envelope_version = PARLEY_ENVELOPE_1_0;
+    world.options.http_attempts = 3;
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_EXHAUSTED), 1);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(requests(&world), 7);
+    world_close(&world);
+}
+
+/* The receiver may have no more room than for the one that it now takes. */
+static void no_burst_after_a_limit(void)
+{
+    static const struct old_answer answers[] = {LIMITED, {200, NULL, NULL}};
+    uint64_t start_ns;
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.pace = true;
+    world.peer_options.rate_per_min = 600;
+    start_ns = old_now_ns();
+    WORLD_OPEN(&world, answers);
+    for (unsigned i = 0; i < 5; i++)
+        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
+    CHECK(check_wait(&world.tally.results, 5));
+    CHECK_U64(requests(&world), 6);
+    for (uint64_t i = 1; i < 6; i++)
+        CHECK(world.service.noted[i]->came_ns - start_ns >= 18000000 + (i - 1) * 98000000);
     world_close(&world);
 }
 
@@ -748,8 +811,11 @@ static const struct check_test tests[] = {
     {"a configured version stays", configured_versions},
     {"a parley never gets 0.3", a_parley_never_falls_back},
     {"an older peer that becomes a parley gets batches", an_older_peer_becomes_a_parley},
+    {"a peer configured as an older one stays one", configured_as_older},
     {"rate limits are waited out, in order", rate_limits_are_waited_out},
     {"rate limits use up no attempt", limits_use_up_no_attempt},
+    {"nor a try of a message behind an exhausted one", limits_use_up_no_try},
+    {"after a rate limit there is no burst", no_burst_after_a_limit},
     {"a rate limit ends with the message's deadline", limited_until_the_deadline},
     {"Retry-After is kept", retry_after_is_kept},
     {"the pace is kept", the_pace_is_kept},

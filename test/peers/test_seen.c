@@ -83,8 +83,8 @@ static void hash_vectors(void)
     uint8_t text[16];
     uint64_t words[2] = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
 
-    for (uint8_t i = 0; i < sizeof(text); i++)
-        text[i] = i;
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (uint8_t)i;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         CHECK_U64(seen_hash(words, (enum seen_kind)(cases[i].len - 1), text, cases[i].len - 1),
                   cases[i].hash);
