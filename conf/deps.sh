@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that building and testing (`build`) or the larger comparisons
-# (`bench`) need. Says nothing and changes nothing when all of them are there.
+# Installs the Debian packages that building and testing (`build`), the larger comparisons
+# (`bench`) or fuzzing (`fuzz`) need. Says nothing and changes nothing when all of them are there.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -17,8 +17,12 @@ build)
 bench)
     packages="python3-aiohttp linux-perf wrk"
     ;;
+fuzz)
+    packages="gcc make clang libclang-rt-14-dev llvm-14 patch libwebsockets-dev libev-dev
+        libcurl4-openssl-dev libssl-dev libcjson-dev libyaml-dev uthash-dev"
+    ;;
 *)
-    echo "usage: $0 build|bench" >&2
+    echo "usage: $0 build|bench|fuzz" >&2
     exit 2
     ;;
 esac
