@@ -106,8 +106,8 @@ static void check_written(const struct json_out *out, const struct batch *batch,
     fuzz_json_fini(&json);
 }
 
-/* Adds until the first message does not fit, as a sender does. */
-static void check_writer(const struct read *read, size_t capacity)
+/* Adds until the first message does not fit, as a sender does. @return bytes written */
+static size_t check_writer(const struct read *read, size_t capacity)
 {
     struct json_out out = fuzz_out(capacity);
     const struct envelope *taken[MESSAGES_MAX];
@@ -132,18 +132,22 @@ static void check_writer(const struct read *read, size_t capacity)
     if (!out.overflow)
         check_written(&out, &read->batch, taken, taken_len);
     free(out.buffer);
+    return out.len;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static struct read read;
     struct fuzz_json json;
+    size_t whole, less;
 
     fuzz_json_init(&json, data, len, BATCH_RECORD_DEPTH);
     if (json.status == PARLEY_OK && read_batch(&json, &read)) {
-        check_writer(&read, 2 * len + (MESSAGES_MAX + 4) * (size_t)BATCH_MESSAGE_OVERHEAD);
-        check_writer(&read, len);
-        check_writer(&read, 64 + read.batch.first_seq % 1024);
+        whole = check_writer(&read, 2 * len + (MESSAGES_MAX + 4) * BATCH_MESSAGE_OVERHEAD);
+        less = 1 + read.batch.first_seq % 48; /* the last message is near the end */
+        check_writer(&read, whole);
+        check_writer(&read, whole > less ? whole - less : 0);
+        check_writer(&read, whole / 2 + less);
     }
     fuzz_json_fini(&json);
     return 0;

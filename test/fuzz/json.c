@@ -78,7 +78,7 @@ static void check_number(const struct json_doc *doc, const struct json_item *ite
 
     FUZZ_CHECK(finite == (isfinite(expected) != 0));
     if (finite)
-        FUZZ_CHECK(memcmp(&seen, &expected, sizeof(seen)) == 0);
+        FUZZ_CHECK(seen == expected && signbit(seen) == signbit(expected));
     if (json_u64(doc, item, false, &whole)) {
         FUZZ_CHECK(whole <= INT64_MAX && strtoull(text, NULL, 10) == whole);
         FUZZ_CHECK((double)whole == seen);
