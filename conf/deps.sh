@@ -77,6 +77,10 @@ prove() {
     exit 1
 }
 
+if [ "$1" = fuzz ]; then
+    prove llvm-profdata-14 merge --help
+    prove llvm-cov-14 export --help
+fi
 if [ "$1" = build ]; then
     prove pkg-config --exists libwebsockets libcurl libcrypto libcjson yaml-0.1
     prove /usr/bin/python3 -c 'import websockets, aiohttp'
