@@ -115,7 +115,7 @@ static void check_outcome(const char *answer, size_t len, const struct http_call
     if (call->status == PARLEY_OK) {
         FUZZ_CHECK(call->response != NULL && call->response_len <= RESPONSE_MAX);
         FUZZ_CHECK(call->response[call->response_len] == '\0');
-        FUZZ_CHECK(call->code <= 999 && !call->unsent);
+        FUZZ_CHECK(call->code >= 100 && call->code <= 999 && !call->unsent);
     } else {
         FUZZ_CHECK(call->response == NULL && call->response_len == 0);
         FUZZ_CHECK(call->detail[0] != '\0');
