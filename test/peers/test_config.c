@@ -560,6 +560,21 @@ static void each_tells_every_setting_in_effect(void)
     free(listing);
 }
 
+/* Found by the fuzz target: LeakSanitizer sees a text that free forgets. */
+static void free_takes_every_text_of_a_peer(void)
+{
+    parley_config *config = config_good("peers:\n"
+                                        "  - id: b\n"
+                                        "    url: http://127.0.0.1:9001\n"
+                                        "    ws_url: ws://127.0.0.1:9002/ws\n"
+                                        "    token: secret\n");
+    const parley_peer_entry *peer = parley_config_options(config)->peers;
+
+    CHECK_TEXT(peer->options.ws_url, "ws://127.0.0.1:9002/ws");
+    CHECK_TEXT(peer->options.token, "secret");
+    parley_config_free(config);
+}
+
 static void free_accepts_null(void)
 {
     parley_config_free(NULL);
@@ -589,6 +604,7 @@ static const struct check_test tests[] = {
     {"set refuses as the file does and changes nothing",
      set_refuses_as_the_file_does_and_changes_nothing},
     {"each tells every setting in effect", each_tells_every_setting_in_effect},
+    {"free takes every text of a peer", free_takes_every_text_of_a_peer},
     {"free accepts NULL", free_accepts_null},
 };
 
