@@ -185,7 +185,7 @@ void connection_say_error(struct connection *connection, const char *text)
         ws_close(connection->ws, 1008, "too many errors unread");
         return;
     }
-    error_write(&out, text);
+    error_write(&out, text, 0);
     connection_say(connection, buffer, out.len);
 }
 

@@ -105,8 +105,7 @@ static void acknowledge(struct connection *connection, const struct single *sing
     if (single->by_id)
         older_ack_write(out, &ack.head, single->message_id);
     else
-        older_received_write(out, node_of(connection), single->type, single->seq,
-                             ack.head.timestamp_us);
+        older_received_write(out, &ack.head, single->type, single->seq);
     end(&ack, connection);
 }
 
@@ -119,7 +118,7 @@ static void refuse(struct connection *connection, const struct single *single)
     snprintf(text, sizeof(text), "%s%.*s",
              single->request.code == 503 ? "Rate limit exceeded: " : "",
              (int)single->request.len, single->request.text);
-    older_error_write(begin(&error, connection), text, single->number);
+    error_write(begin(&error, connection), text, single->number);
     end(&error, connection);
 }
 
@@ -326,19 +325,20 @@ static void on_ping(struct connection *connection, const struct json_doc *doc)
     struct answer pong;
 
     older_seq_read(doc, doc->items, seq);
-    older_pong_write(begin(&pong, connection), node_of(connection), seq, clock_wall_us());
+    older_pong_write(begin(&pong, connection), &pong.head, seq);
     end(&pong, connection);
 }
 
 static void on_capabilities(struct connection *connection, const struct json_doc *doc)
 {
+    char seq[OLDER_SEQ_MAX];
     struct answer reply;
 
     if (!older_capabilities_ask(doc, doc->items))
         return;
-    older_capabilities_write(begin(&reply, connection), node_of(connection),
-                             connection->bench->runtime->options.parley_protocol,
-                             clock_wall_us());
+    older_seq_read(doc, doc->items, seq);
+    older_capabilities_write(begin(&reply, connection), &reply.head, seq,
+                             connection->bench->runtime->options.parley_protocol);
     end(&reply, connection);
 }
 
@@ -349,7 +349,7 @@ static void on_status(struct connection *connection, const struct json_doc *doc)
 
     if (dialled(connection) || !older_status_asks(doc, doc->items))
         return;
-    older_status_write(begin(&reply, connection), node_of(connection), clock_wall_us());
+    older_status_write(begin(&reply, connection), &reply.head);
     end(&reply, connection);
 }
 

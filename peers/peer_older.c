@@ -9,11 +9,13 @@
  * there is just one. Silence for ack_timeout_ms on an open connection ends a message as sent.
  * Such peers know no voids: numbers that were given up are passed over.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "peers/connection.h"
 #include "peers/envelope.h"
+#include "peers/older.h"
 #include "peers/older_out.h"
 #include "peers/peer.h"
 #include "peers/wire.h"
@@ -116,6 +118,7 @@ static void say(struct peer *peer, const struct json_out *out)
 {
     struct link *link = &peer->link;
 
+    assert(!out->overflow);
     if (link->inbound->first == NULL)
         link->answers = 0;
     if (++link->answers > ANSWERS_UNREAD_MAX)
@@ -124,39 +127,54 @@ static void say(struct peer *peer, const struct json_out *out)
         connection_say(link->inbound, out->buffer, out->len);
 }
 
-static void say_frame(struct peer *peer,
-                      void (*write)(struct json_out *out, const struct older_frame *frame),
-                      const char *seq, size_t seq_len)
-{
+struct small_frame {
     char buffer[SMALL_FRAME_MAX], message_id[37];
-    struct json_out out = {.buffer = buffer, .capacity = sizeof(buffer)};
-    struct older_frame frame = {.timestamp_us = clock_wall_us(),
-                                .message_id = message_id,
-                                .seq = seq,
-                                .seq_len = seq_len};
+    struct json_out out;
+    struct older_head head;
+};
+
+static struct json_out *begin_small(struct small_frame *frame, struct peer *peer)
+{
     uint8_t random[16];
 
+    frame->out = (struct json_out){.buffer = frame->buffer, .capacity = SMALL_FRAME_MAX};
     random_bytes(&peer->bench->random, random, sizeof(random));
-    uuid_write(message_id, random);
-    write(&out, &frame);
-    say(peer, &out);
+    uuid_write(frame->message_id, random);
+    frame->head = (struct older_head){
+        .message_id = frame->message_id, .timestamp_us = clock_wall_us(), .to_manager = true};
+    return &frame->out;
 }
 
 void older_ping(struct peer *peer)
 {
-    char seq[24];
-    int len = snprintf(seq, sizeof(seq), "%llu", PING_SEQ_FIRST + peer->link.ping_seq++);
+    struct small_frame ping;
+    char seq[OLDER_SEQ_MAX];
 
-    say_frame(peer, older_write_ping, seq, (size_t)len);
+    snprintf(seq, sizeof(seq), "%llu", PING_SEQ_FIRST + peer->link.ping_seq++);
+    older_ping_write(begin_small(&ping, peer), &ping.head, seq);
+    say(peer, &ping.out);
 }
 
-static void answer(struct peer *peer, const struct json_doc *doc,
-                   void (*write)(struct json_out *out, const struct older_frame *frame))
+static void answer_ping(struct peer *peer, const struct json_doc *doc)
 {
-    struct older_frame asked;
+    struct small_frame pong;
+    char seq[OLDER_SEQ_MAX];
 
-    older_read_seq(doc, doc->items, &asked);
-    say_frame(peer, write, asked.seq, asked.seq_len);
+    older_seq_read(doc, doc->items, seq);
+    older_pong_write(begin_small(&pong, peer), &pong.head, seq);
+    say(peer, &pong.out);
+}
+
+static void answer_capabilities(struct peer *peer, const struct json_doc *doc)
+{
+    struct small_frame reply;
+    char seq[OLDER_SEQ_MAX];
+
+    if (!older_capabilities_ask(doc, doc->items))
+        return;
+    older_seq_read(doc, doc->items, seq);
+    older_capabilities_write(begin_small(&reply, peer), &reply.head, seq, false);
+    say(peer, &reply.out);
 }
 
 /* ---- Answers in ---- */
@@ -246,11 +264,10 @@ static void on_request(struct peer *peer, const struct json_doc *doc, const char
 {
     switch (frame_kind(doc, doc->items)) {
     case FRAME_PING:
-        answer(peer, doc, older_write_pong);
+        answer_ping(peer, doc);
         break;
     case FRAME_CAPABILITIES:
-        if (!older_is_acknowledged(doc, doc->items))
-            answer(peer, doc, older_write_capabilities);
+        answer_capabilities(peer, doc);
         break;
     case FRAME_ENVELOPE:
     case FRAME_OTHER:

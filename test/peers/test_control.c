@@ -352,7 +352,7 @@ static void test_errors_and_replies(void)
     struct written w;
     struct scanned s;
 
-    error_write(written_init(&w), "Message too large (max 1MB)");
+    error_write(written_init(&w), "Message too large (max 1MB)", 0);
     CHECK_TEXT(written_text(&w), "{\"type\":\"error\",\"payload\":{\"error\":"
                                  "\"Message too large (max 1MB)\"}}");
     scanned_good(&s, w.buffer);
