@@ -79,18 +79,6 @@ static void test_manager_bytes(void)
                                      "\"seq\":\"a\"" ID);
 }
 
-static void test_error_bytes(void)
-{
-    struct written w;
-
-    error_write(written_init(&w), "Handler error: no", 0);
-    CHECK_TEXT(written_text(&w),
-               "{\"type\":\"error\",\"payload\":{\"error\":\"Handler error: no\"}}");
-    error_write(written_init(&w), "Handler error: no", 5);
-    CHECK_TEXT(written_text(&w),
-               "{\"type\":\"error\",\"payload\":{\"error\":\"Handler error: no\",\"seq\":5}}");
-}
-
 /* ---- Reading ---- */
 
 struct reading {
@@ -239,7 +227,6 @@ static const struct check_test tests[] = {
     {"frames to an older client have seven keys in order", test_client_bytes},
     {"frames to a lower-case client, to the letter", test_lower_case_bytes},
     {"frames to a manager, to the letter", test_manager_bytes},
-    {"errors, to the letter", test_error_bytes},
     {"messages of every older form are read, and others refused", test_messages},
     {"a plain frame's time is its own or now", test_time_of_plain_frames},
     {"seq is echoed as it stood", test_seq},
