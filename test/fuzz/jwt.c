@@ -72,8 +72,10 @@ static void check_fragile(const char *token, size_t len, size_t salt)
 {
     struct jwt_claims claims;
     char *changed = fuzz_copy(token, len);
-    size_t bit = salt % (8 * len);
+    size_t bit;
 
+    FUZZ_CHECK(len > 0);
+    bit = salt % (8 * len);
     changed[bit / 8] ^= (char)(1 << bit % 8);
     FUZZ_CHECK(verify_with(changed, len, SECRET, NOW, &claims) != PARLEY_OK);
     FUZZ_CHECK(verify_with(token, salt % len, SECRET, NOW, &claims) != PARLEY_OK);
@@ -91,7 +93,7 @@ static parley_status verify(const char *token, size_t len, struct jwt_claims *cl
         FUZZ_CHECK((uint8_t)claims->sub[0] == 0xee); /* untouched */
         return status;
     }
-    FUZZ_CHECK(len <= JWT_BYTES_MAX && signed_right(token, len));
+    FUZZ_CHECK(len > 2 && len <= JWT_BYTES_MAX && signed_right(token, len));
     check_claims(claims);
     check_fragile(token, len, (size_t)(uint8_t)token[len - 1] << 8 | (uint8_t)token[len - 2]);
     return status;
@@ -288,17 +290,17 @@ static const char *choose(struct fuzz_script *script, const struct choices *from
 
 static void try_script(struct fuzz_script *script)
 {
-    char payload[512] = "", token[1024];
+    char payload[512], token[1024];
     struct jwt_claims claims;
     bool good = true;
     const char *header = choose(script, &headers, &good);
-    size_t len;
+    size_t len = 0;
 
     for (size_t i = 0; i < LEN_OF(claims_of); i++)
-        strcat(payload, choose(script, &claims_of[i], &good));
-    strcat(payload, "}");
-    len = encode(token, (struct text){header, strlen(header)},
-                 (struct text){payload, strlen(payload)});
+        len += (size_t)snprintf(payload + len, sizeof(payload) - len, "%s",
+                                choose(script, &claims_of[i], &good));
+    len += (size_t)snprintf(payload + len, sizeof(payload) - len, "}");
+    len = encode(token, (struct text){header, strlen(header)}, (struct text){payload, len});
     FUZZ_CHECK((verify(token, len, &claims) == PARLEY_OK) == good);
     FUZZ_CHECK(verify_with(token, len, SECRET, NOW * 2, &claims) != PARLEY_OK); /* expired */
 }

@@ -391,7 +391,7 @@ static void without_message(const struct json_doc *doc, struct material *made)
 /* Digits of either case, with dashes anywhere, are the id they spell; nothing else is. */
 static void try_id(const struct material *made, const uint8_t *data, size_t len)
 {
-    char *text = fuzz_text(data, len), expected[37], plain[33];
+    char *text = fuzz_text(data, len), expected[37], plain[33] = "";
     uint64_t number = 0;
     size_t used = 0;
 
@@ -400,10 +400,11 @@ static void try_id(const struct material *made, const uint8_t *data, size_t len)
     if (message_id_number(text, made->random, &number)) {
         message_id_write(expected, made->random, number);
         for (const char *from = text; *from != '\0'; from++) {
-            if (*from != '-')
-                plain[used++] = *from;
+            if (*from == '-')
+                continue;
+            FUZZ_CHECK(used < sizeof(plain) - 1);
+            plain[used++] = *from;
         }
-        plain[used] = '\0';
         used = 0;
         for (const char *from = expected; *from != '\0'; from++) {
             if (*from != '-')
@@ -442,7 +443,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     try_id(&made, data, len);
     fuzz_json_init(&json, data, len, ENVELOPE_RECORD_DEPTH);
     if (json.status == PARLEY_OK) {
-        is_message = read_message(&json.doc, FRAME_OTHER, us, &made.envelope);
+        (void)read_message(&json.doc, FRAME_OTHER, us, &made.envelope);
         is_message =
             read_message(&json.doc, frame_kind(&json.doc, json.doc.items), us, &made.envelope);
         if (!is_message)
