@@ -26,6 +26,7 @@ BENCH_SRC := $(wildcard bench/*.c)
 RIVAL_SRC := $(wildcard bench/rivals/*.c)
 TEST_SRC  := $(sort $(wildcard test/test_*.c test/*/test_*.c))
 TEST_LIB  := test/check.c
+DRIVER    := $(BUILD)/test/interop/driver
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
@@ -55,7 +56,7 @@ all: deps ## build the libraries, parley and parley-bench
 
 .PHONY: programs tests
 programs: $(LIBS) $(PROGRAMS)
-tests: programs $(TESTS)
+tests: programs $(TESTS) $(DRIVER)
 
 run: all ## the main job: 200,000 messages to 200 peers, then the same with fallback to HTTP
 	$(Q)$(BUILD)/parley-bench run
