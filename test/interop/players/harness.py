@@ -127,6 +127,7 @@ class Node:
         self.events = []
         self.log = b""
         self.process = None
+        self.ended = False
 
     async def __aenter__(self):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
@@ -136,7 +137,9 @@ class Node:
                 f"{BUILD}/test/interop/driver", file.name, stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
                 limit=STREAM_LIMIT)
-            self.reader = asyncio.ensure_future(self._read_log())
+            self.news = asyncio.Condition()
+            self.log_reader = asyncio.ensure_future(self._read_log())
+            self.event_reader = asyncio.ensure_future(self._read_events())
             self.port = (await self.event("ready"))["port"]
         return self
 
@@ -144,10 +147,8 @@ class Node:
         if self.process.returncode is None and not self.process.stdin.is_closing():
             self.process.stdin.write(b"quit\n")
             self.process.stdin.close()
-        while await within(self.process.stdout.readline()):
-            pass
         code = await within(self.process.wait())
-        await within(self.reader)
+        await within(asyncio.gather(self.log_reader, self.event_reader))
         if kind is not None and self.log:
             print(self.log.decode(errors="replace"), end="")
         if kind is None:
@@ -165,26 +166,32 @@ class Node:
     def ws_url(self):
         return f"ws://127.0.0.1:{self.port}/ws/v1/peers"
 
+    async def _read_events(self):
+        while line := await self.process.stdout.readline():
+            async with self.news:
+                self.events.append(json.loads(line))
+                self.news.notify_all()
+        async with self.news:
+            self.ended = True
+            self.news.notify_all()
+
     async def event(self, kind, **members):
         """The next event of a kind with these members; others are kept for later."""
-        def fits(event):
-            return event["event"] == kind and all(event[k] == v for k, v in members.items())
-        for event in self.events:
-            if fits(event):
-                self.events.remove(event)
-                return event
-        while True:
+        def taken():
+            for event in self.events:
+                if event["event"] == kind and all(event[k] == v for k, v in members.items()):
+                    self.events.remove(event)
+                    return event
+            return self.ended
+        async with self.news:
             try:
-                line = await within(self.process.stdout.readline())
+                event = await within(self.news.wait_for(taken))
             except asyncio.TimeoutError:
                 raise Failed(f"no event {kind} {members}; there were {self.events}") from None
-            if not line:
-                await within(self.reader)
-                raise Failed(f"the node ended: {self.log.decode(errors='replace')}")
-            event = json.loads(line)
-            if fits(event):
-                return event
-            self.events.append(event)
+        if event is True:
+            await within(self.log_reader)
+            raise Failed(f"the node ended: {self.log.decode(errors='replace')}")
+        return event
 
     async def command(self, text):
         self.process.stdin.write(text.encode() + b"\n")
@@ -192,7 +199,8 @@ class Node:
         return (await self.event("done"))["status"]
 
     async def send(self, peer, kind, payload, verb="send"):
-        status = await self.command(f"{verb} {peer} {kind} {json.dumps(payload)}")
+        status = await self.command(f"{verb} {peer} {kind} " +
+                                    json.dumps(payload, separators=(",", ":")))
         check(f"sending {kind}", status, "OK")
 
     async def result(self, kind):
