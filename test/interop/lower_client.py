@@ -146,10 +146,10 @@ async def newer_connection_replaces_the_older():
         await first.get()
         async with client_of(node) as second:
             await greeted(second)
-            check("close of the older", await first.closed(),
-                  (1008, "New connection established"))
             await second.say("ping", {}, seq=1)
             check("the newer lives", (await second.get())["type"], "pong")
+            check("close of the older", await first.closed(),
+                  (1008, "New connection established"))
 
 
 @case(*ROW)

@@ -22,7 +22,7 @@ EXTRA_KEYS = {"nonce", "encrypted_payload", "sender_public_key", "jwt_token", "s
               "redelivered"}
 GREETING = ('< {"type":"status","payload":{"event":"connected","entity_id":"node",'
             '"session_id":…,"protocol_version":"1.1","capabilities":[…],'
-            '"timestamp":"<iso>"…},"timestamp":"<iso>","message_id":"<id…>"}')
+            '"timestamp":…},"timestamp":"<iso>","message_id":"<id…>"}')
 
 
 def extras(frame):

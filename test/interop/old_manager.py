@@ -262,7 +262,7 @@ async def its_status_and_errors_break_nothing():
         await connection.say("status", {"event": "busy", "load": 3})
         await connection.say("error", {"error": "Rate limit exceeded (100 msg/min)"})
         await connection.say("error", {"error": "Invalid JSON format"})
-        await connection.put("not json")
+        await within(connection.ws.send("not json"))
         await connection.put(json.dumps({"type": "surprise"}))
         await node.send("manager", "note", {"n": 1})
         while (frame := await connection.get()).get("msg_type") != "note":
