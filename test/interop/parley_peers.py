@@ -9,7 +9,7 @@ import json
 import sys
 
 sys.path.insert(0, sys.path[0] + "/players")
-from harness import BUILD, DEADLINE, Node, case, check, play, within
+from harness import BUILD, Node, case, check, play, within
 from http_service import AioService
 from websocket import Manager
 
@@ -161,18 +161,22 @@ async def a_parley_turned_old_manager_is_still_spoken_to():
             check("result", (await sender.result("late"))["outcome"], "delivered")
 
 
-@case("parley serve and send", "both", "WebSocket")
+@case("parley serve", "both", "WebSocket")
 async def the_commands_speak_to_each_other_in_the_old_dialect():
     server = await asyncio.create_subprocess_exec(
         f"{BUILD}/parley", "serve", "--json", "--listen", "127.0.0.1:0", "--set",
         "transport.websocket.parley_protocol=false", stdout=asyncio.subprocess.PIPE)
-    port = json.loads(await within(server.stdout.readline()))["port"]
-    sender = await asyncio.create_subprocess_exec(
-        f"{BUILD}/parley", "send", "--json", "--url", f"http://127.0.0.1:{port}", "--type",
-        "note", "--transport", "ws", '{"n":1}', '{"n":2}', stdout=asyncio.subprocess.PIPE)
-    out, _ = await asyncio.wait_for(sender.communicate(), DEADLINE)
-    server.terminate()
-    check("exit codes", (sender.returncode, await within(server.wait())), (0, 0))
+    try:
+        port = json.loads(await within(server.stdout.readline()))["port"]
+        sender = await asyncio.create_subprocess_exec(
+            f"{BUILD}/parley", "send", "--json", "--url", f"http://127.0.0.1:{port}",
+            "--type", "note", "--transport", "ws", "--ttl-ms", "10000", '{"n":1}', '{"n":2}',
+            stdout=asyncio.subprocess.PIPE)
+        out, _ = await within(sender.communicate())
+    finally:
+        server.terminate()
+        code = await within(server.wait())
+    check("exit codes", (sender.returncode, code), (0, 0))
     check("results", [json.loads(line)["outcome"] for line in out.splitlines()],
           ["delivered", "delivered"])
 
