@@ -26,7 +26,7 @@ BENCH_SRC := $(wildcard bench/*.c)
 RIVAL_SRC := $(wildcard bench/rivals/*.c)
 TEST_SRC  := $(sort $(wildcard test/test_*.c test/*/test_*.c))
 TEST_LIB  := test/check.c
-DRIVER    := $(BUILD)/test/interop/driver
+HELPERS   := $(BUILD)/test/differential/json_judge $(BUILD)/test/interop/driver
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
@@ -56,7 +56,7 @@ all: deps ## build the libraries, parley and parley-bench
 
 .PHONY: programs tests
 programs: $(LIBS) $(PROGRAMS)
-tests: programs $(TESTS) $(DRIVER)
+tests: programs $(TESTS) $(HELPERS)
 
 run: all ## the main job: 200,000 messages to 200 peers, then the same with fallback to HTTP
 	$(Q)$(BUILD)/parley-bench run
@@ -74,6 +74,7 @@ test-tsan: deps ## the tests under ThreadSanitizer
 bench: all ## fan-out beside its rivals
 	$(Q)$(BUILD)/parley-bench fanout --peers 100 --messages 500000 --payload 100 --with-rivals
 
+nightly: export JSON_DOCUMENTS ?= 1000000
 nightly: test test-asan test-tsan bench ## everything, the long parts included
 
 lint: deps ## formatting, clang-tidy, cppcheck, layering

@@ -222,8 +222,10 @@ typedef struct parley_peer_options {
     uint32_t rate_per_min; /**< messages a minute to an older peer after the burst; 0: what
                                 older peers are known to take */
     uint32_t rate_burst;   /**< messages at once after a pause; 0: as above */
-    const char *token;     /**< said as `Authorization: Bearer`; NULL: none */
-    bool token_in_query;   /**< and as `token=` in the WebSocket's URL, for older servers */
+    const char *token;     /**< said as `Authorization: Bearer`, at most 4,096 printable
+                                characters without spaces; NULL: none */
+    bool token_in_query;   /**< and as `token=` in the WebSocket's URL, for older servers; the
+                                URL's path is then at most 2,000 bytes long */
     const char *ws_url;    /**< NULL: derived from the peer's URL */
     uint32_t mailbox_messages_max; /**< 0: the runtime's setting, as for the next ones */
     uint64_t mailbox_bytes_max;
@@ -302,6 +304,7 @@ typedef struct parley_options {
     uint32_t connections_max;
     uint32_t guests_max;
     uint32_t session_idle_s; /**< how long an inbound session outlives its connection */
+    uint32_t nonces_max;     /**< message ids and nonces remembered of one older sender */
 
     /* peers */
     const parley_peer_entry *peers;
@@ -517,7 +520,7 @@ typedef void (*parley_pong_fn)(const parley_pong *pong, void *user);
  *                   never inside this call
  * @return PARLEY_OK; PARLEY_EINVAL (no transport, timeout or `done`); PARLEY_EUNKNOWN;
  *         PARLEY_EREFUSED (the peer has no address, or its preference or dialect forbids this
- *         transport); PARLEY_ENOMEM; PARLEY_EFORK
+ *         transport); PARLEY_ELIMIT (65,536 pings are unanswered); PARLEY_ENOMEM; PARLEY_EFORK
  * Thread: any. Never blocks.
  * Source: transport/PROTOCOL.md, Endpoints; RFC 6455, 5.5.2.
  */
@@ -640,6 +643,7 @@ PARLEY_API parley_status parley_message_finish(parley *runtime, parley_token tok
     X(handled, "messages", "inbound messages whose handler took or refused them") \
     X(unhandled, "messages", "inbound messages no handler was set for")           \
     X(repeats, "messages", "inbound messages recognised as repeats")              \
+    X(sequence_gaps, "events", "numbers left out by older senders")               \
     X(handler_rejected, "messages", "inbound messages refused by their handler")  \
     X(protocol_errors, "events", "malformed frames and requests")                 \
     X(ws_connections_accepted, "connections", "WebSockets accepted")              \

@@ -31,6 +31,7 @@ static void offer_to(struct connection *connection, struct peer *peer)
         alloc_free(alloc, down);
         return; /* the peer waits; its next connection is offered again */
     }
+    up->dialect = connection->dialect;
     up->batch_bytes = connection->hello.max_batch_bytes;
     up->in_flight_max = connection->hello.max_in_flight;
     connection->carried = peer->handle;
@@ -44,7 +45,8 @@ void carrier_offer(struct connection *connection)
     struct registry *registry = &connection->bench->runtime->registry;
     struct peer *peer;
 
-    if (!connection->hello.parley || connection->carried.value != 0 || connection->closed)
+    if (connection->dialect == CONNECTION_UNKNOWN || connection->carried.value != 0 ||
+        connection->closed)
         return;
     registry_lock(registry);
     peer = registry_find(registry, connection->entity);
@@ -79,6 +81,7 @@ void carrier_acknowledged(struct connection *connection, const char *text, size_
         ws_close(connection->ws, 1013, "out of memory");
         return;
     }
+    note->dialect = connection->dialect;
     memcpy(note->text, text, len);
     if (!post_to_peer(connection, note))
         alloc_free(alloc, note);
@@ -133,10 +136,16 @@ void carrier_release(struct peer *peer, bool close)
     peer->link.carrier = NULL;
 }
 
+/* Whoever is configured to be a parley is never spoken to in an older dialect. */
+static bool unwanted(const struct peer *peer, const struct carrier_note *note)
+{
+    return peer->dialect == PARLEY_DIALECT_PARLEY && note->dialect != CONNECTION_PARLEY;
+}
+
 /* The note that came with the offer is kept: letting go cannot fail. */
 static void take_up(struct peer *peer, struct carrier_note *note)
 {
-    if (peer->closing) {
+    if (peer->closing || unwanted(peer, note)) {
         note->control.kind = CONTROL_CARRIER_GONE;
         post_to_connection(note->connection, note);
         return;
@@ -144,7 +153,13 @@ static void take_up(struct peer *peer, struct carrier_note *note)
     carrier_release(peer, false);
     peer->link.carrier = note->connection;
     peer->link.carrier_gone = note;
-    link_carried(peer, note->batch_bytes, note->in_flight_max);
+    link_carried(peer, note->dialect, note->batch_bytes, note->in_flight_max);
+}
+
+/* An answer from a connection whose place has been taken may be in another dialect. */
+static bool readable(const struct peer *peer, const struct carrier_note *note)
+{
+    return note->connection == peer->link.carrier || note->dialect == peer->link.dialect;
 }
 
 void carrier_told(struct peer *peer, struct carrier_note *note)
@@ -154,7 +169,8 @@ void carrier_told(struct peer *peer, struct carrier_note *note)
         return;
     }
     if (note->control.kind == CONTROL_CARRIER_ACK) {
-        link_read(peer, note->text, note->len);
+        if (readable(peer, note))
+            link_read(peer, note->text, note->len);
     } else if (peer->link.carrier == note->connection) {
         carrier_release(peer, false);
         link_carrier_lost(peer, note->code);
@@ -162,7 +178,37 @@ void carrier_told(struct peer *peer, struct carrier_note *note)
     alloc_free(&peer->runtime->alloc, note);
 }
 
-void carrier_fill(struct peer *peer)
+/* @return false: out of memory, to be tried again */
+static bool send_single(struct peer *peer, struct message *message, uint64_t number)
+{
+    struct json_out out = {.capacity = older_room(message)};
+    struct carrier_note *note = note_new(&peer->runtime->alloc, CONTROL_CARRIER_FRAME,
+                                         peer->link.carrier, out.capacity);
+
+    if (note == NULL)
+        return false;
+    out.buffer = note->text;
+    older_put(peer, message, number, &out);
+    note->len = out.len;
+    peer->bench->counts.wire_bytes_out += out.len;
+    post_to_connection(peer->link.carrier, note);
+    return true;
+}
+
+static void fill_singles(struct peer *peer)
+{
+    struct message *message;
+    uint64_t number;
+
+    while ((message = older_next(peer, &number)) != NULL && older_turn(peer)) {
+        if (send_single(peer, message, number))
+            continue;
+        peer->again_ns = worker_now_ns(peer->bench->worker) + NS_PER_MS;
+        return;
+    }
+}
+
+static void fill_batches(struct peer *peer)
 {
     const struct alloc *alloc = &peer->runtime->alloc;
     uint64_t number;
@@ -183,6 +229,14 @@ void carrier_fill(struct peer *peer)
         peer->bench->counts.wire_bytes_out += out.len;
         post_to_connection(peer->link.carrier, note);
     }
+}
+
+void carrier_fill(struct peer *peer)
+{
+    if (link_is_older(peer))
+        fill_singles(peer);
+    else
+        fill_batches(peer);
 }
 
 /* ---- A peer looks for a connection that is there already ---- */

@@ -4,6 +4,9 @@
  * peer lives on its own worker, the connection on the one that accepted it, so frames and
  * acknowledgements travel between them as control messages.
  *
+ * The connection knows the dialect of the other side, and the peer writes in it: batches to a
+ * parley, a frame for each message to an older client.
+ *
  * A carrier is offered when a connection has said who it is, or when such a peer is added
  * later. From then on the connection stays allocated until the peer has let go of it
  * (CONTROL_CARRIER_GONE), which the peer does exactly once per offer: when the connection
@@ -20,6 +23,7 @@ struct carrier_note {
     struct control
         control; /* CONTROL_CARRIER_UP, _DOWN, _ACK to the peer; _FRAME, _GONE back */
     struct connection *connection;
+    enum connection_dialect dialect;     /* with _UP, _ACK */
     uint64_t batch_bytes, in_flight_max; /* with _UP: what the other side takes */
     unsigned code;                       /* with _DOWN: the close code that came */
     bool close;                          /* with _GONE: nobody needs the connection any more */
@@ -29,10 +33,12 @@ struct carrier_note {
 
 /* ---- On the connection's worker ---- */
 
-/** The connection has said who it is: offers it to a peer of that id without a URL. */
+/** The connection has said who it is and in which dialect: offers it to a peer of that id
+ *  without a URL. */
 void carrier_offer(struct connection *connection);
 
-/** An acknowledgement has arrived on a connection that carries a peer. */
+/** An acknowledgement, or an older client's answer of any kind, has arrived on a connection
+ * that carries a peer. */
 void carrier_acknowledged(struct connection *connection, const char *text, size_t len);
 
 /** The connection has closed, with the code that came. */

@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/auth.h"
 #include "peers/carrier.h"
 #include "peers/query.h"
+#include "peers/wire.h"
 #include "runtime/clock.h"
 
 #define CONTROL_FRAME_ROOM 2048
@@ -47,11 +49,33 @@ static void leave(struct connection *connection)
     bench->counts.ws_connections--;
 }
 
+/* Who connects must be who its token says; without a name of its own that is its name.
+ * @return 0, or the status to refuse it with */
+static unsigned judge_caller(struct bench *bench, const struct ws_upgrade *upgrade,
+                             char entity[ENVELOPE_ID_MAX + 1])
+{
+    char sub[ENVELOPE_ID_MAX + 1];
+    parley_status status;
+
+    if (entity[0] != '\0' && !entity_id_valid(entity))
+        return 403;
+    if (!auth_required(bench->runtime))
+        return 0;
+    status = auth_check(bench, upgrade->authorization, upgrade->query, sub);
+    if (status != PARLEY_OK)
+        return status == PARLEY_ENOMEM ? 503 : 403;
+    if (entity[0] != '\0' && strcmp(entity, sub) != 0)
+        return 403;
+    memcpy(entity, sub, sizeof(sub));
+    return 0;
+}
+
 struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_refusal,
                              void *user)
 {
     struct parley *runtime = user;
     struct connection *connection = alloc_zeroed(&runtime->alloc, sizeof(*connection));
+    unsigned refusal;
 
     if (connection == NULL) {
         *ret_refusal = 503;
@@ -60,9 +84,10 @@ struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_ref
     query_value(upgrade->query, "entity_id", connection->entity, sizeof(connection->entity));
     query_value(upgrade->query, "session_id", connection->session_id,
                 sizeof(connection->session_id));
-    if (connection->entity[0] != '\0' && !entity_id_valid(connection->entity)) {
+    refusal = judge_caller(bench_of(upgrade->worker), upgrade, connection->entity);
+    if (refusal != 0) {
         alloc_free(&runtime->alloc, connection);
-        *ret_refusal = 403;
+        *ret_refusal = refusal;
         return NULL;
     }
     connection->bench = bench_of(upgrade->worker);
@@ -358,6 +383,9 @@ static void on_hello(struct connection *connection, const struct json_doc *doc)
         say_error(connection, error.text);
         return;
     }
+    if (hello.entity_id[0] == '\0') /* the older client says it where it says all else */
+        wire_text(doc, wire_member(doc, doc->items, "from_entity"), "from_entity", true,
+                  hello.entity_id, sizeof(hello.entity_id), &error);
     if (!entity_id_valid(hello.entity_id) ||
         (connection->entity[0] != '\0' && strcmp(connection->entity, hello.entity_id) != 0)) {
         ws_close(connection->ws, 1008, "entity_id differs from the upgrade's");
@@ -366,6 +394,7 @@ static void on_hello(struct connection *connection, const struct json_doc *doc)
     memcpy(connection->entity, hello.entity_id, sizeof(connection->entity));
     connection->hello = hello;
     connection->hello.rejected = NULL;
+    connection->dialect = hello.parley ? CONNECTION_PARLEY : CONNECTION_CLIENT;
     carrier_offer(connection);
 }
 
@@ -418,9 +447,20 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
     }
 }
 
+/* Lower case from the start: it speaks as the older server does. */
+static void learn_dialect(struct connection *connection, enum frame_kind kind)
+{
+    if (connection->dialect != CONNECTION_UNKNOWN || connection->entity[0] == '\0' ||
+        (kind != FRAME_PING && kind != FRAME_CAPABILITIES))
+        return;
+    connection->dialect = CONNECTION_MANAGER;
+    carrier_offer(connection);
+}
+
 static void on_frame(struct connection *connection, const struct json_doc *doc,
                      const char *data, size_t len)
 {
+    learn_dialect(connection, frame_kind(doc, doc->items));
     switch (frame_kind(doc, doc->items)) {
     case FRAME_BATCH:
         connection_batch(connection, doc, data, len);
@@ -433,8 +473,13 @@ static void on_frame(struct connection *connection, const struct json_doc *doc,
         break;
     case FRAME_ERROR:
         log_warn(&connection->bench->runtime->log, "%s reports an error", connection->entity);
+        carrier_acknowledged(connection, data, len);
         break;
     case FRAME_STATUS:
+        carrier_acknowledged(connection, data, len);
+        break;
+    case FRAME_PING:
+    case FRAME_CAPABILITIES:
     case FRAME_PONG:
     case FRAME_HEARTBEAT_PONG:
     case FRAME_BYE:

@@ -12,6 +12,14 @@
 #include "peers/session.h"
 #include "transport/transport.h"
 
+/** What the other side speaks, as its HELLO or its first frame tells. */
+enum connection_dialect {
+    CONNECTION_UNKNOWN,
+    CONNECTION_PARLEY,
+    CONNECTION_CLIENT,  /* the older client's: upper case */
+    CONNECTION_MANAGER, /* the older server's: lower case */
+};
+
 /** A text on its way out. */
 struct outgoing {
     struct outgoing *next;
@@ -29,6 +37,7 @@ struct connection {
     struct session *session;                   /* referenced; NULL: none yet */
     struct inbound_request *detach; /* made with the attachment: leaving cannot fail */
     struct outgoing *first, *last;
+    enum connection_dialect dialect;
     struct greeting hello;     /* as it was said; its list of rejections is gone */
     parley_peer carried;       /* carrier.h; 0: none */
     struct carrier_note *down; /* made with the offer */
@@ -62,6 +71,10 @@ struct connection *connection_on_link(struct bench *bench, struct ws *ws, const 
 /** A batch has arrived on it. */
 void connection_batch(struct connection *connection, const struct json_doc *doc,
                       const char *data, size_t len);
+
+/** An inbound message of an older dialect has arrived in a frame of its own. */
+void connection_frame(struct connection *connection, const struct json_doc *doc,
+                      const char *text, size_t len);
 
 /** Appends what is to be said: errors, greetings, carried frames, acknowledgements. */
 void connection_write(struct connection *connection, struct ws_batch *batch);

@@ -167,6 +167,8 @@ void delivery_post(struct delivery *delivery, struct delivery_message *message)
     message->given_up = false;
     message->queued = false;
     message->reported = false;
+    message->doubt = 0;
+    message->maybe_duplicate = false;
     message->http_code = 0;
     message->detail = NULL;
     append(delivery, message);
@@ -256,12 +258,36 @@ bool delivery_answer(struct delivery *delivery, uint64_t number, parley_outcome 
     return true;
 }
 
+/* Who may have run a lost attempt. */
+#define DOUBT_KNOWING   1 /* one who will recognise the repeat */
+#define DOUBT_FORGETFUL 2
+
+void delivery_doubt(struct delivery *delivery, bool twice)
+{
+    struct delivery_message *message = delivery->front;
+
+    for (uint32_t i = 0; i < delivery->outstanding; i++, message = message->next) {
+        message->doubt |= delivery->recognises ? DOUBT_KNOWING : DOUBT_FORGETFUL;
+        if (twice && !delivery->recognises)
+            message->maybe_duplicate = true;
+    }
+}
+
 void delivery_lost(struct delivery *delivery)
 {
     if (delivery->outstanding > 0)
         delivery->failed_end = delivery->base + delivery->outstanding;
     delivery->outstanding = 0;
     delivery->cursor = delivery->front;
+}
+
+void delivery_untry(struct delivery *delivery)
+{
+    for (struct delivery_message *message = delivery->front; message != delivery->cursor;
+         message = message->next) {
+        if (!message->given_up && message->tries > 0)
+            message->tries--;
+    }
 }
 
 void delivery_switch(struct delivery *delivery, parley_transport route)
@@ -338,8 +364,12 @@ struct delivery_message *delivery_peek(struct delivery *delivery)
 
 static void count_attempt(struct delivery *delivery, struct delivery_message *message)
 {
-    if (message->attempts > 0)
+    if (message->attempts > 0) {
         delivery->counts.resent++;
+        if ((message->doubt & DOUBT_FORGETFUL) != 0 ||
+            (message->doubt != 0 && !delivery->recognises))
+            message->maybe_duplicate = true;
+    }
     if (message->attempts < UINT16_MAX)
         message->attempts++;
     if (message->tries < UINT16_MAX)
@@ -357,6 +387,18 @@ void delivery_take(struct delivery *delivery, struct delivery_message *message)
         count_attempt(delivery, message);
     delivery->outstanding++;
     delivery->cursor = message->next;
+}
+
+uint32_t delivery_unanswered(const struct delivery *delivery, uint32_t most)
+{
+    const struct delivery_message *message = delivery->front;
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < delivery->outstanding && count < most; i++) {
+        count += message->given_up ? 0 : 1;
+        message = message->next;
+    }
+    return count;
 }
 
 uint64_t delivery_base(const struct delivery *delivery)
@@ -379,6 +421,7 @@ static void check_message(const struct delivery *delivery,
     assert(message->given_up || !message->queued);
     assert(message->reported == (message->given_up && !message->queued));
     assert(message->tries <= message->attempts);
+    assert(!message->maybe_duplicate || message->doubt != 0);
     assert((message->attempts > 0) == numbered);
     assert((message->expiry.link != NULL) ==
            (!message->given_up && message->deadline_ns != CLOCK_NEVER));

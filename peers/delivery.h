@@ -45,9 +45,13 @@ struct delivery_message {
     bool given_up; /* has its result, stands in the list as a void */
     bool queued;   /* in the queue of actions */
     bool reported; /* delivery_ended() has given out its result */
+    uint8_t doubt; /* the core's own: which lost attempts may have arrived */
     uint16_t http_code;
-    const char *detail; /* static text, or valid until the event's caller has drained
-                           delivery_ended(); never NULL once ended */
+    bool maybe_duplicate; /* it may have been run twice: a receiver that recognises no repeats
+                             was sent one */
+    uint32_t sent_ms;     /* the caller's: when it was last put on a transport */
+    const char *detail;   /* static text, or valid until the event's caller has drained
+                             delivery_ended(); never NULL once ended */
 };
 
 struct delivery_limits {
@@ -70,6 +74,7 @@ struct delivery {
     struct deadlines deadlines;    /* of the pending messages */
     uint32_t outstanding;          /* messages before the cursor, voids included */
     parley_transport route;        /* the transport of what is outstanding */
+    bool recognises;               /* its receiver recognises repeats; the caller's */
     struct delivery_limits limits;
     struct delivery_counts counts;
 };
@@ -112,8 +117,17 @@ bool delivery_ack(struct delivery *delivery, uint64_t ack_seq,
 bool delivery_answer(struct delivery *delivery, uint64_t number, parley_outcome outcome,
                      unsigned http_code, const char *detail);
 
+/** What is outstanding may have arrived, and nobody will say so: to be called before
+ *  delivery_lost(), unless it is known that nothing was run. Sent again, it may be a duplicate
+ *  unless `recognises` was and still is true. @param twice it went out twice already */
+void delivery_doubt(struct delivery *delivery, bool twice);
+
 /** What is outstanding is not known to have arrived: it goes out again, first. */
 void delivery_lost(struct delivery *delivery);
+
+/** What is outstanding was turned away unread: this attempt counts as no try. Before
+ *  delivery_lost(). */
+void delivery_untry(struct delivery *delivery);
 
 /** As delivery_lost(), for another transport: tries count anew. Naming the same one again is
  *  just delivery_lost(). A session starts on PARLEY_TRANSPORT_NONE and needs one call. */
@@ -154,6 +168,10 @@ void delivery_take(struct delivery *delivery, struct delivery_message *message);
 /** The next message to report or release, until there is none. Every message is reported
  *  once and released once, in one step or in this order. */
 bool delivery_ended(struct delivery *delivery, struct delivery_end *ret_end);
+
+/** How many of the outstanding messages have no result yet; more than `most` are not
+ *  counted. */
+uint32_t delivery_unanswered(const struct delivery *delivery, uint32_t most);
 
 /** The lowest unresolved number: base_seq of what is sent next. */
 uint64_t delivery_base(const struct delivery *delivery);

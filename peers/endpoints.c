@@ -9,11 +9,12 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "peers/auth.h"
 #include "peers/envelope.h"
 #include "peers/peer.h"
 #include "peers/stats.h"
+#include "peers/wire.h"
 #include "runtime/clock.h"
 
 static void respond(struct http_exchange *exchange, unsigned code, const char *body,
@@ -69,6 +70,12 @@ void endpoints_answered(struct inbound_request *request)
     inbound_free(request);
 }
 
+/* With a token only in the name it was given to. */
+static bool may_send_as(const struct bench *bench, const char *sender)
+{
+    return bench->caller[0] == '\0' || strcmp(bench->caller, sender) == 0;
+}
+
 static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
                       const char *sender, const char *session_id)
 {
@@ -78,7 +85,13 @@ static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
     struct session *session;
 
     if (!entity_id_valid(sender)) {
-        respond_detail(exchange, 400, "Missing required field: sender_id");
+        respond_detail(exchange, 400,
+                       sender[0] != '\0' ? "Invalid field: sender_id"
+                                         : "Missing required field: sender_id");
+        return;
+    }
+    if (!may_send_as(bench, sender)) {
+        respond_detail(exchange, 403, "Forbidden");
         return;
     }
     if (session_acquire(bench, sender, session_id, &session) != PARLEY_OK) {
@@ -115,8 +128,32 @@ static void post_message(struct http_exchange *exchange)
         return;
     if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK)
         respond_detail(exchange, 400, error.text);
-    else
-        hand_over(exchange, INBOUND_MESSAGE, envelope.sender_id, envelope.session_id);
+    else /* what has no number must not take one of a session's */
+        hand_over(exchange, INBOUND_MESSAGE, envelope.sender_id,
+                  envelope.number != 0 ? envelope.session_id : "");
+}
+
+/* The first sender named is the batch's. A caller with a token need not name one, and must
+ * not name another anywhere. @return whether that holds */
+static bool batch_sender(const struct bench *bench, const struct batch *batch,
+                         char sender[ENVELOPE_ID_MAX + 1])
+{
+    const struct json_doc *doc = &bench->doc;
+    const bool known = bench->caller[0] != '\0';
+
+    memcpy(sender, bench->caller, sizeof(bench->caller));
+    for (const struct json_item *message = batch->messages;
+         message != NULL && (known || sender[0] == '\0'); message = json_next(doc, message)) {
+        const struct json_item *item =
+            message->type == JSON_OBJECT ? json_member(doc, message, "sender_id") : NULL;
+
+        if (item != NULL && item->type != JSON_NULL &&
+            json_string(doc, item, sender, ENVELOPE_ID_MAX + 1) < 0)
+            sender[0] = '\0';
+        if (!may_send_as(bench, sender))
+            return false;
+    }
+    return true;
 }
 
 static void post_messages(struct http_exchange *exchange)
@@ -132,13 +169,9 @@ static void post_messages(struct http_exchange *exchange)
         respond_detail(exchange, 400, error.text);
         return;
     }
-    for (const struct json_item *message = batch.messages;
-         message != NULL && sender[0] == '\0'; message = json_next(doc, message)) {
-        const struct json_item *item =
-            message->type == JSON_OBJECT ? json_member(doc, message, "sender_id") : NULL;
-
-        if (item != NULL && json_string(doc, item, sender, sizeof(sender)) < 0)
-            sender[0] = '\0';
+    if (!batch_sender(bench_of(exchange->worker), &batch, sender)) {
+        respond_detail(exchange, 403, "Forbidden");
+        return;
     }
     hand_over(exchange, INBOUND_BATCH, sender, batch.session_id);
 }
@@ -168,19 +201,9 @@ static uint32_t peers_now(struct parley *runtime)
     return peers;
 }
 
-static void put_iso_time(struct json_out *out)
-{
-    uint64_t us = clock_wall_us();
-    time_t seconds = (time_t)(us / 1000000);
-    char text[64];
-    struct tm tm;
-
-    gmtime_r(&seconds, &tm);
-    snprintf(text, sizeof(text), "\"%04d-%02d-%02dT%02d:%02d:%02d.%06u+00:00\"",
-             tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-             (unsigned)(us % 1000000));
-    json_put_text(out, text);
-}
+/* How many members GET /stats tells. */
+#define ONE(member, unit, description) +1
+#define STATS_ENTRIES                  (0 PARLEY_STATS_MAP(ONE))
 
 static void get_health(struct http_exchange *exchange)
 {
@@ -198,10 +221,13 @@ static void get_health(struct http_exchange *exchange)
     json_put_u64(&out, peers);
     json_put_text(&out, ",\"healthy_peers\":");
     json_put_u64(&out, peers - unhealthy);
-    json_put_text(&out, ",\"total_stats_entries\":0,\"crypto_available\":false,"
-                        "\"signing_enabled\":false,\"verification_enabled\":false,"
-                        "\"public_key\":null,\"status\":\"healthy\",\"timestamp\":");
-    put_iso_time(&out);
+    json_put_text(&out, ",\"total_stats_entries\":");
+    json_put_u64(&out, STATS_ENTRIES);
+    json_put_text(
+        &out,
+        ",\"crypto_available\":false,\"signing_enabled\":false,\"verification_enabled\":false,"
+        "\"public_key\":null,\"status\":\"healthy\",\"timestamp\":");
+    wire_put_iso(&out, clock_wall_us());
     json_put_text(&out, "}");
     respond_out(exchange, &out);
 }
@@ -229,10 +255,13 @@ static void get_public_key(struct http_exchange *exchange)
     respond_out(exchange, &out);
 }
 
-/* Who we talk to is not for strangers; there are no tokens yet to tell them apart. */
+/* Who we talk to is not for strangers. A token has been shown by now, where one is asked for.
+ */
 static bool refused_beyond_loopback(struct http_exchange *exchange)
 {
-    if (bench_of(exchange->worker)->runtime->loopback)
+    const struct parley *runtime = bench_of(exchange->worker)->runtime;
+
+    if (runtime->loopback || auth_required(runtime))
         return false;
     respond_detail(exchange, 403, "Forbidden");
     return true;
@@ -308,16 +337,17 @@ void endpoints_stats(struct http_exchange *exchange, struct bench *bench,
 struct endpoint {
     const char *path, *method;
     void (*run)(struct http_exchange *exchange);
+    bool guarded; /* by a token, where tokens are asked for */
 };
 
 static const struct endpoint endpoints[] = {
-    {"/message", "POST", post_message},
-    {"/messages", "POST", post_messages},
-    {"/health", "GET", get_health},
-    {"/peers", "GET", get_peers},
-    {"/stats", "GET", get_stats},
-    {"/public-key", "GET", get_public_key},
-    {"/", "GET", get_root},
+    {"/message", "POST", post_message, true},
+    {"/messages", "POST", post_messages, true},
+    {"/health", "GET", get_health, false},
+    {"/peers", "GET", get_peers, true},
+    {"/stats", "GET", get_stats, true},
+    {"/public-key", "GET", get_public_key, false},
+    {"/", "GET", get_root, false},
 };
 
 static void refuse_method(struct http_exchange *exchange, const char *allow)
@@ -330,21 +360,51 @@ static void refuse_method(struct http_exchange *exchange, const char *allow)
     http_respond(exchange, &reply);
 }
 
+static void refuse_stranger(struct http_exchange *exchange)
+{
+    static const char body[] = "{\"detail\":\"Unauthorized\"}";
+    struct http_reply reply = {
+        .code = 401, .body = body, .body_len = sizeof(body) - 1, .authenticate = "Bearer"};
+
+    bench_of(exchange->worker)->counts.http_requests_accepted++;
+    http_respond(exchange, &reply);
+}
+
+static void run_endpoint(struct http_exchange *exchange, const struct endpoint *endpoint)
+{
+    struct bench *bench = bench_of(exchange->worker);
+    parley_status status = PARLEY_OK;
+
+    bench->caller[0] = '\0';
+    if (endpoint->guarded && auth_required(bench->runtime))
+        status = auth_check(bench, exchange->authorization, exchange->query, bench->caller);
+    if (status == PARLEY_OK)
+        endpoint->run(exchange);
+    else if (status == PARLEY_ENOMEM)
+        respond_detail(exchange, 503, "out of memory");
+    else
+        refuse_stranger(exchange);
+}
+
 void endpoints_request(struct http_exchange *exchange, void *user)
 {
+    struct parley *runtime = bench_of(exchange->worker)->runtime;
+
     (void)user;
     exchange->user = NULL;
     for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
         if (strcmp(exchange->path, endpoints[i].path) != 0)
             continue;
         if (strcmp(exchange->method, endpoints[i].method) == 0)
-            endpoints[i].run(exchange);
+            run_endpoint(exchange, &endpoints[i]);
         else
             refuse_method(exchange, endpoints[i].method);
         return;
     }
-    if (strcmp(exchange->path, WS_PATH) == 0)
-        refuse_method(exchange, "GET");
-    else
+    if (strcmp(exchange->path, WS_PATH) != 0 || !runtime->options.accept_websocket)
         respond_detail(exchange, 404, "Not Found");
+    else if (strcmp(exchange->method, "GET") == 0)
+        respond_detail(exchange, 426, "Upgrade Required");
+    else
+        refuse_method(exchange, "GET");
 }

@@ -52,14 +52,14 @@ static const struct form *form_of(const struct json_doc *doc, const struct json_
 
     if (version == NULL)
         return unversioned(doc, root, ret_error);
-    if (version->type != JSON_STRING) {
-        wire_invalid(ret_error, "version");
-        return NULL;
-    }
-    json_string_cut(doc, version, text, sizeof(text));
-    if (strcmp(text, "1.0") == 0)
+    if (version->type == JSON_STRING)
+        json_string_cut(doc, version, text, sizeof(text));
+    else /* as it stands: only its start is of interest */
+        snprintf(text, sizeof(text), "%.*s", (int)version->value_len,
+                 doc->text + version->value);
+    if (version->type == JSON_STRING && strcmp(text, "1.0") == 0)
         return &standard;
-    if (strcmp(text, "0.3") == 0)
+    if (version->type == JSON_STRING && strcmp(text, "0.3") == 0)
         return &without_session;
     snprintf(ret_error->text, sizeof(ret_error->text), "Unsupported version: %s", text);
     return NULL;
@@ -80,6 +80,7 @@ static parley_status read_names(const struct json_doc *doc, const struct json_it
         {form->recipient, true, ret->recipient_id, sizeof(ret->recipient_id)},
         {"session_id", !form->session, ret->session_id, sizeof(ret->session_id)},
         {"message_id", true, ret->message_id, sizeof(ret->message_id)},
+        {"nonce", true, ret->nonce, sizeof(ret->nonce)},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -171,8 +172,16 @@ static void put_text_or_null(struct json_out *out, const char *text)
         json_put_text(out, "null");
 }
 
+/* "0.3" has neither session nor number, nor what rests on them. */
+static bool has_session(const struct envelope_fields *fields)
+{
+    return strcmp(fields->version, "0.3") != 0;
+}
+
 static void put_session(struct json_out *out, const struct envelope_fields *fields)
 {
+    if (!has_session(fields))
+        return;
     if (fields->session_id != NULL) {
         json_put_text(out, ",\"session_id\":");
         wire_put(out, fields->session_id);
@@ -189,7 +198,10 @@ static void put_ours(struct json_out *out, const struct envelope_fields *fields)
         json_put_text(out, ",\"message_id\":");
         wire_put(out, fields->message_id);
     }
-    json_put_text(out, ",\"type\":\"peer_message\"");
+    json_put_text(out, ",\"type\":");
+    wire_put(out, fields->type != NULL ? fields->type : "peer_message");
+    if (!has_session(fields))
+        return;
     if (fields->base_seq != 0) {
         json_put_text(out, ",\"base_seq\":");
         json_put_u64(out, fields->base_seq);

@@ -17,6 +17,7 @@
 #define ENVELOPE_TYPE_MAX       64
 #define ENVELOPE_SESSION_MAX    64
 #define ENVELOPE_MESSAGE_ID_MAX 128
+#define ENVELOPE_NONCE_MAX      256
 #define ENVELOPE_OVERHEAD_MAX   1024 /* bytes an envelope adds to its payload, at most */
 #define ENVELOPE_RECORD_DEPTH   2    /* what reading a frame of its own asks of json_scan() */
 
@@ -32,7 +33,8 @@ struct envelope {
     char session_id[ENVELOPE_SESSION_MAX + 1];
     char message_id[ENVELOPE_MESSAGE_ID_MAX + 1];
     char msg_type[ENVELOPE_TYPE_MAX + 1];
-    const char *payload; /* JSON text of an object; NULL in a void */
+    char nonce[ENVELOPE_NONCE_MAX + 1]; /* of a complete envelope only */
+    const char *payload;                /* JSON text of an object; NULL in a void */
     size_t payload_len;
     double timestamp;
     uint64_t number;   /* sequence_num, 0: none */
@@ -52,7 +54,9 @@ struct envelope_fields {
     uint64_t number;
     const uint8_t *nonce;   /* 16 bytes */
     const char *message_id; /* NULL: left out */
-    const char *version;    /* "1.0" */
+    const char *version;    /* "1.0"; "0.3": session_id, number, base_seq and redelivered are
+                               left out, whatever they are */
+    const char *type;       /* of a complete envelope; NULL: "peer_message" */
     bool redelivered;
     uint64_t base_seq; /* between parleys; 0: left out, as is a number of 0 */
 };
@@ -194,6 +198,9 @@ void error_read(const struct json_doc *doc, const struct json_item *root, char *
 
 /** {"status":"received","entity_id":ID,"verification":"disabled"} */
 void received_write(struct json_out *out, const char *entity_id);
+/** What the older service puts before a handler's reason to refuse a message. */
+#define HANDLER_ERROR "Handler error: "
+
 /** {"detail":TEXT} */
 void detail_write(struct json_out *out, const char *text);
 /** Reads `detail` of an error reply, cut to fit; "" when there is none. */

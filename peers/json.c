@@ -15,7 +15,8 @@
 #include "peers/json_text.h"
 
 #define NOT_RECORDED UINT32_MAX
-#define ITEMS_FIRST  256 /* items allocated at first */
+#define ITEMS_FIRST  256   /* items allocated at first */
+#define ITEMS_KEPT   65536 /* more are given back with the next scan */
 
 struct frame {
     struct json_object object;
@@ -232,6 +233,8 @@ static inline const char *take_number(struct scan *s, const char *p)
     }
     if (p == NULL)
         return NULL;
+    if (p - start > JSON_NUMBER_BYTES_MAX)
+        return fail(s, start, "number too long");
     if (s->depth < s->record_end &&
         !record(s, start, (uint32_t)(p - start), JSON_NUMBER, false))
         return NULL;
@@ -412,18 +415,32 @@ static parley_status scan_text(struct scan *s, bool object_only)
     return PARLEY_OK;
 }
 
+/* Gives back what one unusually large text needed. */
+static void trim(struct json_doc *doc)
+{
+    if (doc->capacity > ITEMS_KEPT) {
+        alloc_free(doc->alloc, doc->items);
+        doc->items = NULL;
+        doc->capacity = 0;
+    }
+    json_keys_trim(doc);
+}
+
 static parley_status scan(struct json_doc *doc, const char *text, size_t len,
                           const struct json_limits *limits, uint32_t record_end,
                           bool object_only, struct json_error *ret_error)
 {
     struct scan s; /* its arrays are filled as they are needed */
+    uint32_t bytes_max =
+        limits->bytes_max < JSON_BYTES_MAX ? limits->bytes_max : JSON_BYTES_MAX;
 
     assert(limits->depth_max >= 1 && limits->depth_max <= JSON_DEPTH_MAX);
     doc->text = text;
     doc->len = len;
     doc->count = 0;
-    if (len > limits->bytes_max || len > JSON_BYTES_MAX) {
-        *ret_error = (struct json_error){limits->bytes_max, "too large"};
+    trim(doc);
+    if (len > bytes_max) {
+        *ret_error = (struct json_error){bytes_max, "too large"};
         return PARLEY_ETOOBIG;
     }
     s.doc = doc;
@@ -448,6 +465,7 @@ parley_status json_scan(struct json_doc *doc, const char *text, size_t len,
                         const struct json_limits *limits, uint32_t record_depth,
                         struct json_error *ret_error)
 {
+    assert(record_depth < UINT32_MAX);
     return scan(doc, text, len, limits, record_depth + 1, false, ret_error);
 }
 

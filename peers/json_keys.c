@@ -16,6 +16,17 @@
 
 #define HASH_PRIME UINT64_C(0x7fffffff)
 
+void json_keys_trim(struct json_doc *doc)
+{
+    if (doc->keys_capacity <= JSON_KEYS_KEPT)
+        return;
+    alloc_free(doc->alloc, doc->keys);
+    alloc_free(doc->alloc, doc->buckets);
+    doc->keys = NULL;
+    doc->buckets = NULL;
+    doc->keys_capacity = doc->buckets_len = 0;
+}
+
 void json_keys_init(struct json_keys *keys, struct json_doc *doc, struct json_key *own)
 {
     keys->doc = doc;

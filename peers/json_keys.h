@@ -19,7 +19,8 @@
 #include "peers/json.h"
 
 #define JSON_KEYS_LINEAR_MAX 64
-#define JSON_KEYS_INLINE     512 /* keys the scanner's own frame holds */
+#define JSON_KEYS_INLINE     512   /* keys the scanner's own frame holds */
+#define JSON_KEYS_KEPT       65536 /* more are given back with the next scan */
 
 struct json_key {
     uint32_t at, len; /* in the text, without the quotes */
@@ -47,6 +48,9 @@ enum json_keys_result {
     JSON_KEYS_DUPLICATE,
     JSON_KEYS_NO_MEMORY,
 };
+
+/** Gives back what objects of very many keys needed. */
+void json_keys_trim(struct json_doc *doc);
 
 void json_keys_init(struct json_keys *keys, struct json_doc *doc, struct json_key *own);
 

@@ -127,8 +127,7 @@ int json_string(const struct json_doc *doc, const struct json_item *item, char *
         memcpy(buffer + used, piece, piece_len);
         used += piece_len;
     }
-    if (len == 0)
-        return -1;
+    assert(used < len); /* escapes make at least one byte, which fitted */
     buffer[used] = '\0';
     return (int)used;
 }

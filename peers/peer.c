@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "peers/auth.h"
 #include "peers/carrier.h"
 #include "peers/envelope.h"
 #include "peers/stats.h"
@@ -17,6 +18,10 @@ struct message *message_of(struct delivery_message *delivery)
 {
     return (struct message *)((char *)delivery - offsetof(struct message, delivery));
 }
+
+/* A manager takes 100 frames a minute, pings and their answers among them. */
+#define MANAGER_BURST   40
+#define MANAGER_PER_MIN 55
 
 static struct peer *peer_of(struct actor *actor)
 {
@@ -47,7 +52,7 @@ static void report(struct peer *peer, const struct message *message, uint64_t no
         .http_code = http_code_of(delivery),
         .latency_ns = now_ns > message->posted_ns ? now_ns - message->posted_ns : 0,
         .detail = delivery->detail != NULL ? delivery->detail : "",
-        .maybe_duplicate = peer->post.doubtful,
+        .maybe_duplicate = delivery->maybe_duplicate,
     };
 
     if (message->done != NULL)
@@ -173,7 +178,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static void arm(struct peer *peer)
+void peer_arm(struct peer *peer)
 {
     uint64_t next = earlier(peer->delivery.earliest_deadline_ns, link_next_ns(peer));
 
@@ -208,7 +213,7 @@ static void on_timer(struct timer *timer)
 static void detach_when_done(struct peer *peer)
 {
     if (!peer->closing || !peer->empty || peer->detached || peer->delivery.front != NULL ||
-        !link_quiet(peer) || peer->post.busy)
+        !link_quiet(peer) || peer->post.busy || peer->pings != NULL)
         return;
     peer->detached = true;
     worker_timer_stop(peer->bench->worker, &peer->timer);
@@ -242,6 +247,7 @@ static void peer_free(struct peer *peer)
 
     link_fini(peer);
     post_fini(peer);
+    auth_forget_token(peer);
     alloc_free(alloc, peer->id);
     alloc_free_aligned(alloc, peer);
 }
@@ -267,6 +273,7 @@ static void begin_removal(struct peer *peer)
     delivery_give_up_all(&peer->delivery, PARLEY_CANCELLED, "peer removed");
     if (peer->post.busy)
         http_worker_cancel(peer->runtime->http, &peer->post.call);
+    ping_cancel(peer, true, "peer removed");
     link_close(peer, 1000, "peer removed");
 }
 
@@ -279,8 +286,12 @@ static void on_control_message(struct peer *peer, struct control *control)
         link_dial(peer, true);
         break;
     case CONTROL_DISCONNECT:
+        ping_cancel(peer, false, "closed by the host");
         link_close(peer, 1000, "closed by the host");
         break;
+    case CONTROL_PING:
+        ping_begin(peer, control);
+        return; /* keeps it */
     case CONTROL_REMOVE:
         begin_removal(peer);
         return; /* embedded, as the next one */
@@ -311,7 +322,7 @@ static void on_control(struct actor *actor, struct mailbox_node *node)
         post_done(peer);
     else if (peer->link.query != NULL && node == &peer->link.query->node)
         link_resolved(peer);
-    else
+    else if (!ping_take(peer, node))
         on_control_message(peer, (struct control *)node);
 }
 
@@ -330,10 +341,11 @@ void peer_settle(struct peer *peer)
 {
     if (peer->detached)
         return;
+    ping_pump(peer);
     peer_pump(peer);
     peer_flush(peer);
     peer_report_state(peer, "");
-    arm(peer);
+    peer_arm(peer);
     detach_when_done(peer);
 }
 
@@ -400,6 +412,9 @@ static void set_options(struct peer *peer, const parley_peer_options *options)
     if (!defaults->websocket_enabled)
         peer->preference = PARLEY_HTTP_ONLY;
     peer->dialect = options->dialect;
+    peer->link.paced = options->pace;
+    pace_init(&peer->link.pace, options->rate_burst != 0 ? options->rate_burst : MANAGER_BURST,
+              options->rate_per_min != 0 ? options->rate_per_min : MANAGER_PER_MIN);
     peer->ttl_ms = options->ttl_ms != 0 ? options->ttl_ms : defaults->ttl_ms;
     peer->mailbox_messages_max = options->mailbox_messages_max != 0
                                      ? options->mailbox_messages_max
@@ -423,6 +438,9 @@ static parley_status peer_init(struct peer *peer, const char *id, const char *ur
     if (status != PARLEY_OK)
         return status;
     set_options(peer, options);
+    status = auth_set_token(peer, options);
+    if (status != PARLEY_OK)
+        return status;
     random_bytes(&random, peer->session_random, sizeof(peer->session_random));
     uuid_write(peer->session_id, peer->session_random);
     delivery_init(&peer->delivery, &limits);
@@ -430,7 +448,7 @@ static parley_status peer_init(struct peer *peer, const char *id, const char *ur
     peer->timer_ns = peer->again_ns = CLOCK_NEVER;
     peer->healthy = true;
     link_init(peer);
-    return post_init(peer);
+    return post_init(peer, options);
 }
 
 /* The actor is ready before the credit opens: from then on anybody may post. */

@@ -11,7 +11,9 @@
  *   peer_route.c      the choice of a transport, and what it leads to
  *   peer_link.c       its WebSocket: dialling, heartbeat, loss, backoff
  *   peer_frames.c     what the WebSocket carries: greeting, batches, acknowledgements
- *   peer_http.c       requests out, answers in, retries
+ *   peer_older.c      the same in the older dialects, one message a frame
+ *   peer_http.c       requests out, the pace towards older peers
+ *   peer_answer.c     answers in, retries, the fallback to "0.3"
  *   peer_batch.c      messages written as a batch
  */
 #ifndef PARLEY_PEERS_PEER_H
@@ -21,9 +23,11 @@
 #include <stdint.h>
 
 #include "parley.h"
+#include "peers/connection.h"
 #include "peers/delivery.h"
 #include "peers/envelope.h"
 #include "peers/hash.h"
+#include "peers/pace.h"
 #include "peers/service.h"
 #include "runtime/actor.h"
 #include "runtime/node_pool.h"
@@ -34,6 +38,8 @@
 #include "transport/transport.h"
 #include "transport/transport_layer.h"
 #include "transport/url.h"
+
+#define OLDER_IN_FLIGHT_MAX 64 /* unanswered messages to an older peer over WebSocket */
 
 #define UNHEALTHY_AFTER 3 /* failures in a row */
 
@@ -75,6 +81,7 @@ struct link {
     bool redial;   /* dial again once it is closed */
     struct resolver_query *query; /* the last answer, or one under way */
     bool query_busy;
+    unsigned refused_with;      /* the last dial: an HTTP status, 0: none came */
     uint32_t address;           /* index in the query's answer of the one in use */
     uint64_t batch_bytes;       /* what the other side takes in one frame */
     uint32_t in_flight_max;     /* and unacknowledged */
@@ -82,6 +89,21 @@ struct link {
     struct carrier_note *carrier_gone;
     struct connection *inbound;       /* what the other side sends over our WebSocket */
     char entity[ENVELOPE_ID_MAX + 1]; /* as the other side greeted */
+    enum connection_dialect dialect;  /* of this connection, decided when it was opened */
+    bool displaced;    /* the peer closed in favour of a newer connection: do not fight it */
+    bool paced;        /* towards a manager */
+    struct pace pace;  /* … its messages */
+    uint64_t turn_ns;  /* when the pace lets the next one out; CLOCK_NEVER: none waits */
+    uint64_t pause_ns; /* and no message before, since the manager said so */
+    uint64_t ping_seq; /* pings in the manager's dialect */
+    uint32_t answers;  /* to its pings, since everything was last written */
+};
+
+/** What single envelopes to an older peer say. */
+enum post_version {
+    POST_1_0,
+    POST_TRY_0_3, /* "1.0" drew a 500: the same message again */
+    POST_0_3,     /* that was taken, or is configured */
 };
 
 /** The peer's HTTP request. */
@@ -90,7 +112,6 @@ struct post {
     bool busy;
     bool batch;           /* the request is a batch */
     bool parley;          /* the peer has said so, or is configured so */
-    bool doubtful;        /* an attempt may have reached a peer that cannot tell repeats */
     bool single;          /* a batch was refused whole: one message a request */
     uint64_t first, last; /* numbers it carries */
     uint32_t batch_bytes;
@@ -99,6 +120,17 @@ struct post {
     char *body;
     size_t body_bytes;
     char *url_message, *url_messages;
+    /* older peers */
+    bool paced; /* configured so; a parley never is */
+    struct pace pace;
+    uint32_t limited; /* answers in a row that we send too much */
+    parley_envelope_version configured;
+    enum post_version version;
+    uint64_t fallback_number; /* of the message that has tried "0.3" */
+    /* the single envelope of this number has been sent so often, and may have arrived */
+    uint64_t tried_number;
+    uint32_t tried;
+    bool maybe_arrived;
 };
 
 struct peer {
@@ -112,6 +144,8 @@ struct peer {
     char *id;
     bool has_url;
     struct url url, ws_url; /* ws_url: path complete, without the query */
+    char *authorization;    /* auth.h; NULL: no token */
+    bool token_in_query;
     char session_id[37];
     uint8_t session_random[16];
 
@@ -124,6 +158,7 @@ struct peer {
     struct delivery delivery;
     struct link link;
     struct post post;
+    struct ping *pings, *pings_last; /* ping.c: not answered yet, oldest first */
     struct timer timer;
     uint64_t again_ns; /* peer_pump() stopped halfway */
     uint64_t timer_ns; /* what the timer is set to; CLOCK_NEVER */
@@ -172,6 +207,12 @@ void peer_pump(struct peer *peer);
 
 /** Reports and releases what the core says has ended. */
 void peer_flush(struct peer *peer);
+
+/** Sets the timer for whatever comes first; for events that settle nothing. */
+void peer_arm(struct peer *peer);
+
+/** A message's id, the same for every resend. */
+void peer_message_id(const struct peer *peer, uint64_t number, char text[37]);
 
 /** After any event that did not come through the mailbox: pump, flush, timer, state. */
 void peer_settle(struct peer *peer);
@@ -228,14 +269,22 @@ bool link_quiet(const struct peer *peer);
 /** Closes a connection that failed us, to be dialled again. Code 0: without a word. */
 void link_give_up(struct peer *peer, uint16_t code, const char *reason);
 /** Open and greeted: what the other side takes (0: not said). */
-void link_open_with(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max);
+void link_open_with(struct peer *peer, enum connection_dialect dialect, uint64_t batch_bytes,
+                    uint64_t in_flight_max);
+/** Open, in an older dialect. */
+bool link_is_older(const struct peer *peer);
+/** When something silent for a heartbeat's interval since it was opened is pinged. */
+void link_start_heartbeat(struct peer *peer);
+/** A message was answered: the peer does read what we send. */
+void link_clear_suspicion(struct peer *peer);
 /** What a frame for `message` and those after it may take, given `room`. */
 size_t link_frame_room(const struct peer *peer, const struct message *message, size_t room);
 /** A text frame for the peer, from its WebSocket or its carrier. */
 void link_read(struct peer *peer, const char *text, size_t len);
 /** The peer is reached over a connection it opened; what the other side takes (0: not said).
  */
-void link_carried(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max);
+void link_carried(struct peer *peer, enum connection_dialect dialect, uint64_t batch_bytes,
+                  uint64_t in_flight_max);
 void link_carrier_lost(struct peer *peer, unsigned code);
 
 /* the transport's events for a peer's WebSocket */
@@ -244,10 +293,58 @@ void link_received(struct ws *ws, char *data, size_t len, bool binary);
 void link_fill(struct ws *ws, struct ws_batch *batch);
 void link_closed(struct ws *ws, const struct ws_closed *why);
 
-parley_status post_init(struct peer *peer);
+/* ping.c; on the peer's worker */
+
+struct control;
+struct mailbox_node;
+/** CONTROL_PING has arrived. */
+void ping_begin(struct peer *peer, struct control *control);
+/** Takes a control message that is the answer to a ping over HTTP. @return whether it is one
+ */
+bool ping_take(struct peer *peer, struct mailbox_node *node);
+/** The WebSocket is open: what waits for it is asked now. */
+void ping_opened(struct peer *peer);
+/** The transport's event: pings up to this number are answered. */
+void ping_answered(struct ws *ws, uint64_t number);
+/** The WebSocket has closed, and with it what was asked over it. */
+void ping_lost(struct peer *peer, const char *reason);
+/** It could not be opened. */
+void ping_unreachable(struct peer *peer, const char *reason);
+/** Dials for pings that wait while nothing is under way. */
+void ping_pump(struct peer *peer);
+/** Ends pings over WebSocket with PARLEY_ECLOSED, and with `all` those over HTTP. */
+void ping_cancel(struct peer *peer, bool all, const char *reason);
+
+/** The WebSocket is open and the other side is no parley: from now on as to a manager.
+ *  @param entity as it greeted; "": it did not */
+void older_open(struct peer *peer, const char *entity);
+/** A frame in an older dialect. */
+void older_frame(struct peer *peer, const struct json_doc *doc, const char *text, size_t len);
+/** The next message to go out by WebSocket, in a frame of its own; NULL: none. */
+struct message *older_next(struct peer *peer, uint64_t *ret_number);
+/** Bytes that are enough for its frame. */
+size_t older_room(const struct message *message);
+/** Whether it may go now; if not, the timer is to come back. */
+bool older_turn(struct peer *peer);
+/** Writes its frame and takes it. */
+void older_put(struct peer *peer, struct message *message, uint64_t number,
+               struct json_out *out);
+void older_fill(struct peer *peer, struct ws_batch *batch);
+void older_ping(struct peer *peer);
+/** Its frame would be larger than the manager takes. */
+bool older_too_large(const struct peer *peer, const struct delivery_message *message);
+/** Ends what has been silent for too long, lets the pace go on; when this wants to run. */
+void older_timer(struct peer *peer, uint64_t now_ns);
+uint64_t older_next_ns(const struct peer *peer);
+
+parley_status post_init(struct peer *peer, const parley_peer_options *options);
 void post_fini(struct peer *peer);
 /** Starts the next request; the core's cursor stands at an HTTP message. */
 void post_start(struct peer *peer);
 void post_done(struct peer *peer);
+/** The peer has said that it is a parley, and what it takes in one body (0: not said). */
+void post_parley(struct peer *peer, uint64_t batch_bytes);
+/** Nothing is posted before so much time has passed. */
+void post_wait(struct peer *peer, uint64_t wait_ms);
 
 #endif

@@ -3,6 +3,7 @@
  * The next messages as one batch, the same for a frame, a carried frame and an HTTP body.
  */
 #include "peers/envelope.h"
+#include "peers/older_out.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
 
@@ -22,6 +23,11 @@ void peer_fields(struct peer *peer, struct message *message, uint64_t number,
         .version = "1.0",
         .redelivered = message->delivery.attempts > 0,
     };
+}
+
+void peer_message_id(const struct peer *peer, uint64_t number, char text[37])
+{
+    message_id_write(text, peer->session_random, number);
 }
 
 struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_number)

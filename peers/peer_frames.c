@@ -38,14 +38,6 @@ static void reject(struct peer *peer, const struct json_doc *doc,
     }
 }
 
-static void clear_suspicion(struct peer *peer)
-{
-    if (!peer->link.suspect)
-        return;
-    peer->link.suspect = false;
-    peer->delivery.limits.in_flight_max = peer->link.in_flight_max;
-}
-
 void peer_acknowledged(struct peer *peer, const struct json_doc *doc, uint64_t ack_seq,
                        const struct json_item *rejected)
 {
@@ -55,7 +47,7 @@ void peer_acknowledged(struct peer *peer, const struct json_doc *doc, uint64_t a
     if (!delivery_ack(&peer->delivery, ack_seq, NULL, 0))
         link_give_up(peer, 1002, "acknowledgement of numbers never sent");
     else if (delivery_base(&peer->delivery) != base)
-        clear_suspicion(peer);
+        link_clear_suspicion(peer);
 }
 
 static void greeted(struct peer *peer, const struct json_doc *doc,
@@ -63,14 +55,27 @@ static void greeted(struct peer *peer, const struct json_doc *doc,
 {
     struct link *link = &peer->link;
 
-    link_open_with(peer, greeting->max_batch_bytes, greeting->max_in_flight);
+    link_open_with(peer, CONNECTION_PARLEY, greeting->max_batch_bytes,
+                   greeting->max_in_flight);
+    post_parley(peer, greeting->max_batch_bytes);
     memcpy(link->entity, greeting->entity_id, sizeof(link->entity));
     link->hello_due = true;
-    link->pinged_ns = 0;
-    link->next_ns = link->opened_ns + peer->runtime->options.heartbeat_interval_ms * NS_PER_MS;
+    link_start_heartbeat(peer);
     if (greeting->last_seq_known && strcmp(greeting->peer_session_id, peer->session_id) == 0)
         peer_acknowledged(peer, doc, greeting->last_seq, greeting->rejected);
     ws_want_write(&link->ws);
+}
+
+/* It is no parley, or we are not to use that: anew for every connection. */
+static void greeted_by_older(struct peer *peer, const struct greeting *greeting)
+{
+    if (peer->dialect == PARLEY_DIALECT_PARLEY) {
+        link_give_up(peer, 1000, "the peer does not speak parley/1");
+        return;
+    }
+    if (!greeting->parley)
+        peer->post.parley = false;
+    older_open(peer, greeting->entity_id);
 }
 
 static void on_greeting(struct peer *peer, const struct json_doc *doc)
@@ -78,14 +83,13 @@ static void on_greeting(struct peer *peer, const struct json_doc *doc)
     struct envelope_error error;
     struct greeting greeting;
 
-    if (peer->link.state != LINK_GREETING)
-        return;
     if (greeting_read(doc, doc->items, &greeting, &error) != PARLEY_OK)
         link_give_up(peer, 1002, "malformed greeting");
-    else if (!greeting.parley || !peer->runtime->options.parley_protocol)
-        link_give_up(peer, 1000, "the peer does not speak parley/1");
-    else
+    else if (greeting.parley && peer->runtime->options.parley_protocol &&
+             peer->dialect != PARLEY_DIALECT_MANAGER)
         greeted(peer, doc, &greeting);
+    else
+        greeted_by_older(peer, &greeting);
 }
 
 static void on_ack(struct peer *peer, const struct json_doc *doc)
@@ -122,15 +126,24 @@ static void on_batch(struct peer *peer, const struct json_doc *doc, const char *
         connection_batch(link->inbound, doc, text, len);
 }
 
+/* Before the greeting. A parley greets first: who says anything else is an older server. */
+static void on_first_frame(struct peer *peer, const struct json_doc *doc, const char *data,
+                           size_t len)
+{
+    if (frame_kind(doc, doc->items) == FRAME_STATUS_CONNECTED) {
+        on_greeting(peer, doc);
+    } else if (peer->dialect != PARLEY_DIALECT_PARLEY) {
+        older_open(peer, "");
+        older_frame(peer, doc, data, len);
+    }
+}
+
 static void on_frame(struct peer *peer, const struct json_doc *doc, const char *data,
                      size_t len)
 {
     char text[PARLEY_DETAIL_MAX];
 
     switch (frame_kind(doc, doc->items)) {
-    case FRAME_STATUS_CONNECTED:
-        on_greeting(peer, doc);
-        break;
     case FRAME_ACK:
         on_ack(peer, doc);
         break;
@@ -151,12 +164,16 @@ void link_read(struct peer *peer, const char *text, size_t len)
 {
     struct json_doc *doc = &peer->bench->doc;
 
-    if (bench_scan(peer->bench, text, len, ACK_RECORD_DEPTH)) {
+    if (!bench_scan(peer->bench, text, len, ACK_RECORD_DEPTH)) {
+        peer->bench->counts.protocol_errors++;
+        link_give_up(peer, 1007, "malformed JSON");
+    } else if (peer->link.state == LINK_GREETING) {
+        on_first_frame(peer, doc, text, len);
+    } else if (link_is_older(peer)) {
+        older_frame(peer, doc, text, len);
+    } else {
         on_frame(peer, doc, text, len);
-        return;
     }
-    peer->bench->counts.protocol_errors++;
-    link_give_up(peer, 1007, "malformed JSON");
 }
 
 void link_received(struct ws *ws, char *data, size_t len, bool binary)
@@ -236,7 +253,9 @@ void link_fill(struct ws *ws, struct ws_batch *batch)
         write_hello(peer, batch);
     if (peer->link.inbound != NULL)
         connection_write(peer->link.inbound, batch);
-    if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
+    if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET && link_is_older(peer)) {
+        older_fill(peer, batch);
+    } else if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
         while (write_frame(peer, batch))
             ;
     }

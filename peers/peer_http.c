@@ -2,29 +2,36 @@
  *
  * The peer's HTTP side: one request at a time, in order. A peer that has said it is a
  * parley takes batches at /messages; to any other each envelope goes to /message by
- * itself. The HTTP worker carries the request and posts the call back as a control message.
- *
- * What an answer means is one table, judge(); what follows from it is post_done().
+ * itself, at the pace that an older receiver takes. The pace has a burst, and one answer is
+ * enough to know a parley by: it is not slowed. The HTTP worker carries the request and posts
+ * the call back as a control message; peer_answer.c goes on from there.
  */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/auth.h"
 #include "peers/envelope.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
 
-enum verdict {
-    VERDICT_ACK,       /* the body is an acknowledgement */
-    VERDICT_DELIVERED, /* a single envelope was taken */
-    VERDICT_REJECTED,  /* final */
-    VERDICT_SMALLER,   /* a batch was refused as such: one by one */
-    VERDICT_AGAIN,     /* answered, but to be tried again */
-    VERDICT_RESEND,    /* it had arrived: a batch brings its outcome */
-    VERDICT_NO_ANSWER,
-};
+/* What the older service takes, with room to spare: it blocks whoever sends more than 1 a
+ * second after a burst of 10, 60 a minute, 1000 an hour. */
+#define OLD_BURST   10
+#define OLD_PER_MIN 15
 
-parley_status post_init(struct peer *peer)
+static void init_older(struct peer *peer, const parley_peer_options *options)
+{
+    struct post *post = &peer->post;
+
+    pace_init(&post->pace, options->rate_burst != 0 ? options->rate_burst : OLD_BURST,
+              options->rate_per_min != 0 ? options->rate_per_min : OLD_PER_MIN);
+    post->paced = options->pace;
+    post->configured = options->envelope_version;
+    post->version = post->configured == PARLEY_ENVELOPE_0_3 ? POST_0_3 : POST_1_0;
+}
+
+parley_status post_init(struct peer *peer, const parley_peer_options *options)
 {
     const struct alloc *alloc = &peer->runtime->alloc;
     char url[URL_PATH_MAX + URL_HOST_MAX + 64];
@@ -34,6 +41,8 @@ parley_status post_init(struct peer *peer)
     post->parley = peer->dialect == PARLEY_DIALECT_PARLEY;
     post->batch_bytes = peer->runtime->options.batch_bytes_max;
     post->call.reply_to = &peer->actor;
+    post->call.headers[0] = auth_header(peer);
+    init_older(peer, options);
     if (!peer->has_url)
         return PARLEY_OK;
     if (url_http(&peer->url, "/messages", url, sizeof(url)) == 0)
@@ -60,18 +69,15 @@ void post_fini(struct peer *peer)
 static void write_single(struct peer *peer, struct message *message, uint64_t number,
                          struct json_out *out)
 {
-    uint8_t nonce[16], random[16];
+    uint8_t nonce[16];
     struct envelope_fields fields;
     char message_id[37];
 
     peer_fields(peer, message, number, clock_wall_us(), &fields);
     random_bytes(&peer->bench->random, nonce, sizeof(nonce));
     fields.nonce = nonce;
-    /* The same for every resend: the session's random part and the number. */
-    memcpy(random, peer->session_random, sizeof(random));
-    for (unsigned i = 0; i < sizeof(number); i++)
-        random[8 + i] ^= (uint8_t)(number >> (8 * i));
-    uuid_write(message_id, random);
+    peer_message_id(peer, number, message_id);
+    fields.version = peer->post.version == POST_1_0 ? "1.0" : "0.3";
     fields.message_id = message_id;
     assert(fields.payload != NULL); /* nothing is outstanding: the front is never a void */
     envelope_write(out, &fields);
@@ -104,11 +110,70 @@ static size_t body_room(const struct peer *peer, const struct message *message)
     return most < peer->bench->scratch_bytes ? most : peer->bench->scratch_bytes;
 }
 
-static void retry_at(struct peer *peer, uint64_t wait_ms)
+void post_wait(struct peer *peer, uint64_t wait_ms)
 {
-    uint64_t wait_ns = wait_ms * NS_PER_MS;
+    peer->post.next_ns = worker_now_ns(peer->bench->worker) + wait_ms * NS_PER_MS;
+}
 
-    peer->post.next_ns = worker_now_ns(peer->bench->worker) + wait_ns;
+/* ---- Older peers ---- */
+
+void post_parley(struct peer *peer, uint64_t batch_bytes)
+{
+    struct post *post = &peer->post;
+
+    if (peer->dialect == PARLEY_DIALECT_SERVICE || peer->dialect == PARLEY_DIALECT_MANAGER)
+        return; /* so the host says */
+    post->parley = true;
+    if (post->configured == PARLEY_ENVELOPE_AUTO)
+        post->version = POST_1_0; /* should it be an older one again some day */
+    if (batch_bytes >= FRAME_OVERHEAD && batch_bytes < peer->runtime->options.batch_bytes_max)
+        post->batch_bytes = (uint32_t)batch_bytes;
+}
+
+/* @return false: not now; post->next_ns says when */
+static bool may_go(struct peer *peer)
+{
+    struct post *post = &peer->post;
+    uint64_t now_ns = worker_now_ns(peer->bench->worker);
+
+    return post->parley || !post->paced || pace_take(&post->pace, now_ns, &post->next_ns);
+}
+
+/* Whether an earlier attempt may have arrived. Others than ours went over the WebSocket. */
+static void note_attempt(struct post *post, const struct message *message, uint64_t number)
+{
+    if (post->tried_number != number) {
+        post->tried_number = number;
+        post->tried = 0;
+        post->maybe_arrived = false;
+    }
+    if (message->delivery.attempts > post->tried)
+        post->maybe_arrived = true;
+    post->tried = message->delivery.attempts + 1u;
+}
+
+/* ---- Sending ---- */
+
+/* @return false: out of memory, to be tried again */
+static bool write_request(struct peer *peer, struct message *message, uint64_t number,
+                          struct json_out *out)
+{
+    struct post *post = &peer->post;
+
+    out->capacity = body_room(peer, message);
+    post->batch = post->parley && peer->runtime->options.parley_protocol;
+    post->first = number;
+    peer->delivery.recognises = post->parley;
+    note_attempt(post, message, number);
+    if (post->batch)
+        peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, out, &post->last);
+    else
+        write_single(peer, message, number, out);
+    if (keep_body(peer, out))
+        return true;
+    delivery_lost(&peer->delivery);
+    post_wait(peer, peer->runtime->options.http_backoff_ms);
+    return false;
 }
 
 void post_start(struct peer *peer)
@@ -118,22 +183,8 @@ void post_start(struct peer *peer)
     uint64_t number;
     struct message *message = peer_next(peer, ROUTE_HTTP, &number);
 
-    if (message == NULL)
+    if (message == NULL || !may_go(peer) || !write_request(peer, message, number, &out))
         return;
-    out.capacity = body_room(peer, message);
-    post->batch = post->parley && peer->runtime->options.parley_protocol;
-    post->first = number;
-    if (post->parley || message->delivery.tries == 0)
-        post->doubtful = false;
-    if (post->batch)
-        peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, &out, &post->last);
-    else
-        write_single(peer, message, number, &out);
-    if (!keep_body(peer, &out)) {
-        delivery_lost(&peer->delivery);
-        retry_at(peer, peer->runtime->options.http_backoff_ms);
-        return;
-    }
     http_call_clear(peer->runtime->http, &post->call);
     atomic_store_explicit(&post->call.cancelled, false, memory_order_relaxed); /* not shared */
     post->call.url = post->batch ? post->url_messages : post->url_message;
@@ -143,206 +194,4 @@ void post_start(struct peer *peer)
     peer->bench->counts.http_requests++;
     peer->bench->counts.wire_bytes_out += out.len;
     http_worker_submit(peer->runtime->http, &post->call);
-}
-
-/* ---- The answer ---- */
-
-static bool scan_response(struct peer *peer, uint32_t record_depth)
-{
-    const struct http_call *call = &peer->post.call;
-    const struct json_limits limits = {.depth_max = JSON_DEPTH_MAX,
-                                       .bytes_max = (uint32_t)call->response_len + 1};
-    struct json_error error;
-
-    return call->response != NULL &&
-           json_scan(&peer->bench->doc, call->response, call->response_len, &limits,
-                     record_depth, &error) == PARLEY_OK;
-}
-
-static void read_detail(struct peer *peer, char *detail, size_t len)
-{
-    const struct json_doc *doc = &peer->bench->doc;
-
-    detail[0] = '\0';
-    if (scan_response(peer, 1))
-        detail_read(doc, doc->items, detail, len);
-    if (detail[0] == '\0')
-        snprintf(detail, len, "HTTP %u", peer->post.call.code);
-}
-
-static bool arrived_before(const struct peer *peer, const char *detail)
-{
-    const struct delivery_message *front = peer->delivery.front;
-
-    return !peer->post.batch && strcmp(detail, "SEQUENCE_ERROR") == 0 && front != NULL &&
-           (front->attempts > 1 || peer->post.call.resent);
-}
-
-/* It was a parley and is one no longer, unless it has to be. */
-static bool no_batches(const struct peer *peer)
-{
-    unsigned code = peer->post.call.code;
-
-    return (code == 404 || code == 405) && peer->dialect != PARLEY_DIALECT_PARLEY;
-}
-
-static enum verdict judge_client_error(const struct peer *peer, const char *detail)
-{
-    unsigned code = peer->post.call.code;
-
-    if (code == 408 || code == 429)
-        return VERDICT_AGAIN;
-    if (code == 400 && strcmp(detail, "rate_limited") == 0)
-        return VERDICT_AGAIN;
-    if (code == 409 && peer->post.batch)
-        return VERDICT_ACK;
-    if (peer->post.batch && (peer->post.first != peer->post.last || no_batches(peer)))
-        return VERDICT_SMALLER;
-    if (!arrived_before(peer, detail))
-        return VERDICT_REJECTED;
-    return peer->post.parley && peer->runtime->options.parley_protocol ? VERDICT_RESEND
-                                                                       : VERDICT_DELIVERED;
-}
-
-static enum verdict judge(const struct peer *peer, const char *detail)
-{
-    const struct http_call *call = &peer->post.call;
-
-    if (call->status != PARLEY_OK)
-        return VERDICT_NO_ANSWER;
-    if (call->code >= 200 && call->code < 300)
-        return peer->post.batch ? VERDICT_ACK : VERDICT_DELIVERED;
-    if (call->code >= 400 && call->code < 500)
-        return judge_client_error(peer, detail);
-    return VERDICT_AGAIN;
-}
-
-static bool acknowledge(struct peer *peer)
-{
-    const struct json_doc *doc = &peer->bench->doc;
-    struct envelope_error error;
-    struct ack ack;
-
-    if (!scan_response(peer, ACK_RECORD_DEPTH) ||
-        ack_read(doc, doc->items, &ack, &error) != PARLEY_OK ||
-        strcmp(ack.session_id, peer->session_id) != 0)
-        return false;
-    peer_acknowledged(peer, doc, ack.ack_seq, ack.rejected);
-    return true;
-}
-
-/* What the request carried and the answer left open goes out again. */
-static void after_answer(struct peer *peer, uint64_t base_before)
-{
-    struct post *post = &peer->post;
-
-    post->failures = 0;
-    peer_alive(peer);
-    if (peer->delivery.outstanding == 0)
-        return;
-    delivery_lost(&peer->delivery);
-    if (delivery_base(&peer->delivery) == base_before)
-        retry_at(peer, peer->runtime->options.http_backoff_ms);
-}
-
-/* Waits, or ends what has used up its attempts. */
-static void after_failure(struct peer *peer, bool answered, const char *detail)
-{
-    const parley_options *options = &peer->runtime->options;
-    struct post *post = &peer->post;
-    uint64_t wait_ms;
-
-    peer->bench->counts.http_failures++;
-    peer_failed(peer);
-    post->failures++;
-    delivery_lost(&peer->delivery);
-    if (answered && post->failures >= options->http_attempts)
-        delivery_exhaust(&peer->delivery, options->http_attempts, post->call.code, detail);
-    wait_ms = (uint64_t)options->http_backoff_ms
-              << (post->failures < 6 ? post->failures - 1 : 5);
-    if (post->call.retry_after_s != 0)
-        wait_ms = (uint64_t)post->call.retry_after_s * 1000;
-    if (wait_ms > options->reconnect_max_ms)
-        wait_ms = options->reconnect_max_ms; /* whatever the peer says */
-    retry_at(peer, wait_ms);
-}
-
-static void learn(struct peer *peer)
-{
-    const struct http_call *call = &peer->post.call;
-
-    if (call->status != PARLEY_OK || call->parley_version == 0 ||
-        peer->dialect == PARLEY_DIALECT_SERVICE)
-        return;
-    peer->post.parley = true;
-    if (call->parley_batch_bytes >= FRAME_OVERHEAD &&
-        call->parley_batch_bytes < peer->runtime->options.batch_bytes_max)
-        peer->post.batch_bytes = call->parley_batch_bytes;
-}
-
-static void smaller(struct peer *peer)
-{
-    if (no_batches(peer))
-        peer->post.parley = false;
-    else
-        peer->post.single = true;
-    delivery_lost(&peer->delivery);
-}
-
-static void act(struct peer *peer, enum verdict verdict, const char *detail)
-{
-    struct post *post = &peer->post;
-    uint64_t base_before = delivery_base(&peer->delivery);
-
-    switch (verdict) {
-    case VERDICT_ACK:
-        if (acknowledge(peer)) {
-            post->single = false;
-            after_answer(peer, base_before);
-        } else {
-            after_failure(peer, true, "malformed acknowledgement");
-        }
-        break;
-    case VERDICT_DELIVERED:
-        delivery_ack(&peer->delivery, post->last, NULL, 0);
-        after_answer(peer, base_before);
-        break;
-    case VERDICT_REJECTED:
-        delivery_answer(&peer->delivery, post->last, PARLEY_REJECTED, post->call.code, detail);
-        post->single = false;
-        after_answer(peer, base_before);
-        break;
-    case VERDICT_SMALLER:
-        smaller(peer);
-        break;
-    case VERDICT_RESEND:
-        delivery_lost(&peer->delivery);
-        break;
-    case VERDICT_AGAIN:
-        after_failure(peer, true, detail);
-        break;
-    case VERDICT_NO_ANSWER:
-        after_failure(peer, false, post->call.detail);
-        break;
-    }
-    peer_flush(peer); /* while `detail` is there */
-}
-
-void post_done(struct peer *peer)
-{
-    char detail[PARLEY_DETAIL_MAX];
-    struct post *post = &peer->post;
-
-    post->busy = false;
-    if (peer->closing || peer->delivery.route != PARLEY_TRANSPORT_HTTP)
-        return;
-    if (post->call.status == PARLEY_OK && post->call.code >= 400)
-        read_detail(peer, detail, sizeof(detail));
-    else
-        snprintf(detail, sizeof(detail), "%s", post->call.detail);
-    learn(peer);
-    if (!post->parley &&
-        (post->call.resent || (post->call.status != PARLEY_OK && !post->call.unsent)))
-        post->doubtful = true;
-    act(peer, judge(peer, detail), detail);
 }

@@ -7,12 +7,15 @@
  *
  * What travels over it is in peer_frames.c.
  */
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/auth.h"
 #include "peers/carrier.h"
 #include "peers/connection.h"
 #include "peers/envelope.h"
+#include "peers/jwt.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
 
@@ -32,7 +35,7 @@ void link_init(struct peer *peer)
 {
     const parley_options *options = &peer->runtime->options;
 
-    peer->link.next_ns = peer->link.grace_until_ns = CLOCK_NEVER;
+    peer->link.next_ns = peer->link.grace_until_ns = peer->link.turn_ns = CLOCK_NEVER;
     backoff_init(&peer->link.backoff, options->reconnect_min_ms * NS_PER_MS,
                  options->reconnect_max_ms * NS_PER_MS);
 }
@@ -71,8 +74,16 @@ enum websocket_state link_websocket_state(const struct peer *peer)
 uint64_t link_next_ns(const struct peer *peer)
 {
     const struct link *link = &peer->link;
+    uint64_t next =
+        link->next_ns < link->grace_until_ns ? link->next_ns : link->grace_until_ns;
+    uint64_t older = link_is_older(peer) ? older_next_ns(peer) : CLOCK_NEVER;
 
-    return link->next_ns < link->grace_until_ns ? link->next_ns : link->grace_until_ns;
+    return next < older ? next : older;
+}
+
+bool link_is_older(const struct peer *peer)
+{
+    return peer->link.state == LINK_OPEN && peer->link.dialect != CONNECTION_PARLEY;
 }
 
 /* ---- Dialling ---- */
@@ -105,25 +116,32 @@ static void dial_failed(struct peer *peer, const char *reason)
     log_info(&peer->runtime->log, "peer %s: WebSocket: %s", peer->id, reason);
     peer_failed(peer);
     back_off(peer, reason);
+    ping_unreachable(peer, reason);
 }
 
 static void dial_address(struct peer *peer, const char *address)
 {
-    char path[URL_PATH_MAX + ENVELOPE_ID_MAX + 128];
+    char path[URL_PATH_MAX + ENVELOPE_ID_MAX + JWT_BYTES_MAX + 128];
     struct ws_target target = {
         .address = address,
         .port = peer->ws_url.port,
         .host = peer->ws_url.host,
         .path = path,
         .tls = peer->ws_url.tls,
+        .authorization = auth_value(peer),
         .timeout_ms = peer->runtime->options.connect_timeout_ms,
     };
+    parley_status status = PARLEY_EUNREACHABLE;
 
     snprintf(path, sizeof(path), "%s?session_id=%s&entity_id=%s", peer->ws_url.path,
              peer->session_id, peer->runtime->node_id);
     peer->link.state = LINK_DIALLING;
-    if (ws_connect(peer->runtime->transport, peer->bench->worker, &peer->link.ws, &target) !=
-        PARLEY_OK)
+    peer->link.refused_with = 0;
+    if (auth_append_token(peer, path, sizeof(path)))
+        status =
+            ws_connect(peer->runtime->transport, peer->bench->worker, &peer->link.ws, &target);
+    OPENSSL_cleanse(path, sizeof(path)); /* the token */
+    if (status != PARLEY_OK)
         dial_failed(peer, "cannot open a connection");
 }
 
@@ -209,12 +227,15 @@ void link_opened(struct ws *ws)
 
     peer->link.state = LINK_GREETING;
     peer->link.next_ns = now_ns(peer) + GREETING_TIMEOUT_NS;
+    ping_opened(peer);
 }
 
 static void lost(struct peer *peer)
 {
-    if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET)
-        delivery_lost(&peer->delivery);
+    if (peer->delivery.route != PARLEY_TRANSPORT_WEBSOCKET)
+        return;
+    delivery_doubt(&peer->delivery, false);
+    delivery_lost(&peer->delivery);
 }
 
 void link_close(struct peer *peer, uint16_t code, const char *reason)
@@ -277,7 +298,7 @@ static void after_loss(struct peer *peer, const char *reason)
         link->opened_ns != 0 && now_ns(peer) - link->opened_ns >= link->backoff.min_ns;
 
     link->opened_ns = 0;
-    if (!lived || peer->closing) {
+    if (!lived || peer->closing || link->displaced) {
         back_off(peer, reason);
         return;
     }
@@ -332,9 +353,16 @@ static void blame_front(struct peer *peer, unsigned code, const char *reason)
     peer_flush(peer); /* while `detail` is there */
 }
 
+/* A newer connection under our name has taken the place of this one. */
+static bool was_displaced(const struct peer *peer, const struct ws_closed *why)
+{
+    return why->code == 1008 && link_is_older(peer);
+}
+
 void link_closed(struct ws *ws, const struct ws_closed *why)
 {
     struct peer *peer = peer_of(ws);
+    char refusal[32];
     const char *reason =
         why->detail != NULL && why->detail[0] != '\0' ? why->detail : "closed";
     bool redial = peer->link.redial;
@@ -344,6 +372,15 @@ void link_closed(struct ws *ws, const struct ws_closed *why)
     peer->link.inbound = NULL;
     peer->link.redial = false;
     peer->link.next_ns = CLOCK_NEVER;
+    if (why->http_status >= 300) {
+        peer->link.refused_with = why->http_status;
+        snprintf(refusal, sizeof(refusal), "refused with %u", why->http_status);
+        reason = refusal;
+    }
+    peer->link.displaced = was_displaced(peer, why);
+    if (peer->link.displaced)
+        reason = "closed with 1008: a newer connection is there";
+    ping_lost(peer, reason);
     blame_front(peer, why->code, reason);
     lost(peer);
     after_close(peer, redial, reason);
@@ -368,7 +405,27 @@ static void heartbeat(struct peer *peer, uint64_t now)
     }
     link->pinged_ns = now;
     link->next_ns = now + options->heartbeat_grace_ms * NS_PER_MS;
-    ws_ping(&link->ws);
+    if (link_is_older(peer))
+        older_ping(peer);
+    else
+        ws_ping(&link->ws);
+}
+
+void link_start_heartbeat(struct peer *peer)
+{
+    struct link *link = &peer->link;
+
+    link->pinged_ns = 0;
+    link->next_ns = link->opened_ns + peer->runtime->options.heartbeat_interval_ms * NS_PER_MS;
+}
+
+/* Silent after the upgrade: an older server, unless the peer must be a parley. */
+static void ungreeted(struct peer *peer)
+{
+    if (peer->dialect == PARLEY_DIALECT_PARLEY)
+        link_give_up(peer, 1002, "no greeting within 2 s");
+    else
+        older_open(peer, "");
 }
 
 void link_timer(struct peer *peer, uint64_t now)
@@ -377,12 +434,14 @@ void link_timer(struct peer *peer, uint64_t now)
 
     if (link->grace_until_ns <= now)
         link->grace_until_ns = CLOCK_NEVER;
+    if (link_is_older(peer))
+        older_timer(peer, now);
     if (link->next_ns > now)
         return;
     if (link->state == LINK_BACKOFF)
         link_dial(peer, true);
     else if (link->state == LINK_GREETING)
-        link_give_up(peer, 1002, "no greeting within 2 s");
+        ungreeted(peer);
     else if (link->state == LINK_OPEN)
         heartbeat(peer, now);
     else
@@ -394,15 +453,18 @@ static uint64_t lower_of(uint64_t said, uint64_t own)
     return said != 0 && said < own ? said : own;
 }
 
-void link_open_with(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max)
+void link_open_with(struct peer *peer, enum connection_dialect dialect, uint64_t batch_bytes,
+                    uint64_t in_flight_max)
 {
     struct link *link = &peer->link;
     const parley_options *options = &peer->runtime->options;
 
+    link->dialect = dialect;
     link->batch_bytes = lower_of(batch_bytes, options->batch_bytes_max);
     link->in_flight_max = (uint32_t)lower_of(in_flight_max, options->in_flight_max);
     peer->delivery.limits.in_flight_max = link->suspect ? 1 : link->in_flight_max;
-    peer->post.parley = true;
+    if (dialect == CONNECTION_PARLEY)
+        peer->post.parley = true;
     link->state = LINK_OPEN;
     link->opened_ns = now_ns(peer);
     link->grace_until_ns = CLOCK_NEVER;
@@ -410,15 +472,26 @@ void link_open_with(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_
     if (link->was_open)
         peer->bench->counts.ws_reconnects++;
     link->was_open = true;
-    backoff_reset(&link->backoff);
+    if (!link->displaced)
+        backoff_reset(&link->backoff);
     peer_alive(peer);
     peer_report_state(peer, "");
 }
 
-void link_carried(struct peer *peer, uint64_t batch_bytes, uint64_t in_flight_max)
+void link_clear_suspicion(struct peer *peer)
+{
+    if (!peer->link.suspect)
+        return;
+    peer->link.suspect = false;
+    peer->delivery.limits.in_flight_max = peer->link.in_flight_max;
+}
+
+void link_carried(struct peer *peer, enum connection_dialect dialect, uint64_t batch_bytes,
+                  uint64_t in_flight_max)
 {
     lost(peer); /* what another carrier held */
-    link_open_with(peer, batch_bytes, in_flight_max);
+    link_open_with(peer, dialect, batch_bytes,
+                   dialect == CONNECTION_PARLEY ? in_flight_max : OLDER_IN_FLIGHT_MAX);
 }
 
 void link_carrier_lost(struct peer *peer, unsigned code)

@@ -24,18 +24,23 @@ static bool http_used_up(const struct peer *peer, const struct delivery_message 
 struct transport_choice peer_choose(const struct peer *peer,
                                     const struct delivery_message *message)
 {
+    bool too_large = older_too_large(peer, message);
+    struct transport_choice choice;
     struct transport_facts facts = {
         .preference = peer->preference,
         .hint = (parley_hint)message->hint,
         .websocket = link_websocket_state(peer),
         .websocket_enabled = peer->dialect != PARLEY_DIALECT_SERVICE,
         .http_enabled = peer->has_url,
-        .websocket_permitted = true,
+        .websocket_permitted = !too_large,
         .http_permitted = true,
         .http_unanswered = http_used_up(peer, message),
     };
 
-    return transport_choose(&facts);
+    choice = transport_choose(&facts);
+    if (choice.route == ROUTE_FAIL && too_large)
+        choice.reason = "larger than an older WebSocket server takes (1 MiB)";
+    return choice;
 }
 
 static bool outstanding_on(const struct peer *peer, parley_transport transport)
@@ -51,6 +56,7 @@ static void by_websocket(struct peer *peer)
         return; /* post_done() pumps again */
     if (peer->delivery.route != PARLEY_TRANSPORT_WEBSOCKET)
         delivery_switch(&peer->delivery, PARLEY_TRANSPORT_WEBSOCKET);
+    peer->delivery.recognises = !link_is_older(peer);
     if (peer->link.carrier != NULL)
         carrier_fill(peer);
     else

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "parley.h"
+#include "peers/auth.h"
 #include "peers/bench.h"
 #include "peers/connection.h"
 #include "peers/endpoints.h"
@@ -85,6 +86,12 @@ static void on_received(struct ws *ws, char *data, size_t len, bool binary)
         connection_received(ws, data, len, binary);
 }
 
+static void on_pong(struct ws *ws, uint64_t number)
+{
+    if (ws->role == WS_CLIENT)
+        ping_answered(ws, number);
+}
+
 static void on_fill(struct ws *ws, struct ws_batch *batch)
 {
     if (ws->role == WS_CLIENT)
@@ -120,6 +127,8 @@ static parley_status copy_options(struct parley *runtime, const parley_options *
         if (runtime->listen_host == NULL)
             return PARLEY_ENOMEM;
     }
+    if (auth_open(runtime) != PARLEY_OK)
+        return PARLEY_ENOMEM;
     runtime->loopback = runtime->listen_host == NULL ||
                         strncmp(runtime->listen_host, "127.", 4) == 0 ||
                         strcmp(runtime->listen_host, "::1") == 0;
@@ -176,6 +185,7 @@ static parley_status start_transport(struct parley *runtime, char *error, size_t
     const struct transport_events events = {
         .opened = on_opened,
         .received = on_received,
+        .pong = on_pong,
         .fill = on_fill,
         .closed = on_closed,
         .accept = connection_accept,
@@ -287,6 +297,7 @@ static void release(struct parley *runtime)
         munmap((void *)runtime->fork_guard, (size_t)sysconf(_SC_PAGESIZE));
     pthread_cond_destroy(&runtime->settled);
     pthread_mutex_destroy(&runtime->settled_mutex);
+    auth_close(runtime);
     alloc_free(&alloc, runtime->node_id);
     alloc_free(&alloc, runtime->listen_host);
     alloc_free_aligned(&alloc, runtime);

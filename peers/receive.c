@@ -252,6 +252,14 @@ parley_status receive_finish(struct receive *receive, uint64_t number, const cha
     return PARLEY_OK;
 }
 
+bool receive_answered(const struct receive *receive, uint64_t number)
+{
+    if (number <= receive->ack_seq)
+        return true;
+    return number <= receive->watermark && receive->ring != NULL &&
+           *slot(receive, number) == ANSWERED;
+}
+
 void receive_check(const struct receive *receive)
 {
     uint64_t open = receive->watermark - receive->ack_seq;

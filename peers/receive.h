@@ -77,6 +77,9 @@ enum receive_decision receive_begin_old(struct receive *receive, uint64_t number
  */
 parley_status receive_finish(struct receive *receive, uint64_t number, const char *detail);
 
+/** Tells whether a number has its outcome, or was closed without one. */
+bool receive_answered(const struct receive *receive, uint64_t number);
+
 /** The stored detail of a rejected number, NULL when it was not rejected. */
 const char *receive_rejection(const struct receive *receive, uint64_t number);
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "parley.h"
+#include "peers/envelope.h"
 #include "peers/handlers.h"
 #include "peers/json.h"
 #include "peers/registry.h"
@@ -35,6 +36,7 @@ enum control_kind {
     CONTROL_JOIN,          /* to a peer: its first message */
     CONTROL_CONNECT,       /* to a peer: parley_connect() */
     CONTROL_DISCONNECT,    /* to a peer: parley_disconnect() */
+    CONTROL_PING,          /* to a peer: struct ping */
     CONTROL_REMOVE,        /* to a peer: parley_peer_remove() */
     CONTROL_VISIT,         /* to a bench: run a function there */
     CONTROL_COUNT,         /* to a peer: parley_peer_stats_get() */
@@ -69,7 +71,7 @@ struct random_pool {
 struct bench_counts {
     uint64_t wire_bytes_out, ws_connects, ws_reconnects, ws_connect_failures;
     uint64_t http_requests, http_failures;
-    uint64_t handled, unhandled, repeats, handler_rejected, protocol_errors;
+    uint64_t handled, unhandled, repeats, sequence_gaps, handler_rejected, protocol_errors;
     uint64_t ws_connections_accepted, http_requests_accepted, ws_connections;
 };
 
@@ -89,10 +91,12 @@ struct bench {
     struct session *sessions, *sessions_last; /* owned here, the one used last in front */
     struct timer sweep;                       /* of idle sessions */
     struct control close;                     /* CONTROL_CLOSE, once */
-    uint32_t crowded_seen; /* refused newcomers this worker has made room for */
-    uint32_t starved_seen; /* refusals this worker's peers have been told of */
-    uint32_t requests;     /* at sessions, made here and not freed yet */
-    uint32_t rounds;       /* of statistics, asked for by GET */
+    uint32_t crowded_seen;            /* refused newcomers this worker has made room for */
+    uint32_t starved_seen;            /* refusals this worker's peers have been told of */
+    uint32_t requests;                /* at sessions, made here and not freed yet */
+    uint32_t rounds;                  /* of statistics, asked for by GET */
+    char caller[ENVELOPE_ID_MAX + 1]; /* whom the request being routed has proven to come
+                                         from; "": no tokens are asked for */
     bool closing, closed;
 };
 
@@ -102,7 +106,8 @@ struct parley {
     parley_options options; /* strings are ours */
     char *node_id;
     char *listen_host;
-    bool loopback; /* listens on a loopback address only, or not at all */
+    char *jwt_secret; /* auth.h; NULL: no tokens are asked for */
+    bool loopback;    /* listens on a loopback address only, or not at all */
     char parley_header[64];
     const unsigned char *fork_guard; /* one page that a fork wipes: 1 here, 0 in the child */
 
@@ -119,6 +124,7 @@ struct parley {
     _Atomic(uint32_t) starved;     /* refusals because the runtime's own bound was reached */
     _Atomic(uint32_t) crowded;     /* newcomers refused because every session seemed in use */
     _Atomic(uint32_t) unhealthy;   /* peers, for GET /health */
+    _Atomic(uint32_t) pings;       /* without an answer yet */
     _Atomic(bool) draining;        /* parley_send() refuses */
     pthread_mutex_t settled_mutex; /* guards nothing but the wait below */
     pthread_cond_t settled;        /* a peer has become empty, detached, or a bench closed */

@@ -112,6 +112,9 @@ void session_free(struct session *session)
     if (session->started)
         leave(session);
     receive_fini(&session->receive);
+    if (session->seen != NULL)
+        seen_fini(session->seen);
+    alloc_free(alloc, session->seen);
     alloc_free(alloc, session->name);
     alloc_free_aligned(alloc, session);
 }

@@ -19,6 +19,7 @@
 #include "peers/envelope.h"
 #include "peers/hash.h"
 #include "peers/receive.h"
+#include "peers/seen.h"
 #include "peers/service.h"
 
 struct connection;
@@ -38,6 +39,7 @@ struct session {
     const char *sender, *session_id;
     /* the owner's */
     struct receive receive;
+    struct seen *seen; /* of messages without base_seq; NULL until one came */
     uint64_t used_ns;
     bool started;                    /* attached to its worker, in its bench's list */
     bool forgotten;                  /* retiring */
@@ -64,6 +66,7 @@ struct inbound_request {
     struct http_exchange *exchange; /* the origin's: NULL once the client is gone */
     struct inbound_request *next;   /* in session->waiting */
     uint64_t until;                 /* number whose outcome the answer waits for */
+    bool old_form;                  /* an envelope without base_seq */
     uint64_t since_ns;
     size_t asked_bytes; /* counted at the connection */
     char *text;         /* what came, then the answer; ours */
@@ -136,6 +139,7 @@ void inbound_answer(struct inbound_request *request);
  *
  *   session.c         life, list, requests' memory
  *   session_run.c     messages and handlers
+ *   session_message.c complete envelopes, and what of older peers comes again
  *   session_answer.c  what is told
  */
 
@@ -151,7 +155,37 @@ void session_set_answer(struct inbound_request *request, unsigned code,
 void session_answer_detail(struct inbound_request *request, unsigned code, const char *detail);
 void session_answer_ack(struct inbound_request *request, unsigned code);
 
-/** Answers if everything up to request->until has its outcome. @return false: it waits */
+/** Runs the handler of a message that has begun as `number`; what the sender calls it stands
+ *  in the envelope. */
+void session_run_handler(struct session *session, const struct envelope *envelope,
+                         uint64_t number, parley_transport transport);
+
+/** What is to be done with a complete envelope. */
+enum session_begun {
+    SESSION_RUN,    /* begun: session_run_handler() */
+    SESSION_REPEAT, /* came before: has its outcome, or will */
+    SESSION_STALE,  /* its number lies below the one expected: SEQUENCE_ERROR */
+    SESSION_GAP,    /* numbers before it are missing, by the parley's rule */
+    SESSION_BUSY,   /* later: too many are unanswered, or there is no memory */
+};
+
+/**
+ * Begins a complete envelope, of any transport. One with base_seq goes by the parley's rule.
+ * One without is a repeat if its message id or nonce is remembered; else the old rule looks at
+ * its number, if it has one.
+ *
+ * @param ret_number with SESSION_RUN and SESSION_REPEAT: the number under which the session
+ *                   knows it
+ */
+enum session_begun session_begin(struct session *session, const struct envelope *envelope,
+                                 uint64_t *ret_number);
+
+/** POST /message. @return as session_handle() */
+bool session_message(struct session *session, struct inbound_request *request,
+                     const struct json_doc *doc);
+
+/** Answers if everything up to request->until (of POST /message: that number itself) has its
+ *  outcome. @return false: it waits */
 bool session_answer_or_wait(struct inbound_request *request);
 
 /** Answers what has waited too long. */

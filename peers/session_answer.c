@@ -115,13 +115,22 @@ void session_answer_ack(struct inbound_request *request, unsigned code)
     session_set_answer(request, code, &out);
 }
 
+/* The older service says what kind of refusal it is. */
+static void answer_rejection(struct inbound_request *request, const char *detail)
+{
+    char text[sizeof(HANDLER_ERROR) + PARLEY_DETAIL_MAX];
+
+    snprintf(text, sizeof(text), "%s%s", request->old_form ? HANDLER_ERROR : "", detail);
+    session_answer_detail(request, 400, text);
+}
+
 static void answer_message(struct inbound_request *request)
 {
     const char *rejected = receive_rejection(&request->session->receive, request->until);
     struct json_out out = session_scratch(request->session);
 
     if (rejected != NULL) {
-        session_answer_detail(request, 400, rejected);
+        answer_rejection(request, rejected);
         return;
     }
     received_write(&out, request->session->runtime->node_id);
@@ -131,12 +140,17 @@ static void answer_message(struct inbound_request *request)
 /* @return false: handlers have not answered yet; the request waits */
 static bool answer_when_done(struct inbound_request *request)
 {
-    if (request->session->receive.ack_seq < request->until)
-        return false;
-    if (request->kind == INBOUND_MESSAGE)
+    const struct receive *receive = &request->session->receive;
+
+    if (request->kind == INBOUND_MESSAGE) {
+        if (!receive_answered(receive, request->until))
+            return false;
         answer_message(request);
-    else
+    } else {
+        if (receive->ack_seq < request->until)
+            return false;
         session_answer_ack(request, 200);
+    }
     return true;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a session runs: the receiver's rule around the host's handlers, for batches and
- * single envelopes, asked for on the owner's worker or from another one.
+ * What a session runs: the receiver's rule around the host's handlers, asked for on the
+ * owner's worker or from another one.
  */
 #include <stdio.h>
 #include <string.h>
@@ -23,8 +23,8 @@ static void refuse(struct session *session, uint64_t number, const char *detail)
     session->bench->counts.handler_rejected++;
 }
 
-static void run_handler(struct session *session, const struct envelope *envelope,
-                        uint64_t number, parley_transport transport)
+void session_run_handler(struct session *session, const struct envelope *envelope,
+                         uint64_t number, parley_transport transport)
 {
     const struct handler *handler =
         handlers_find(handlers_get(&session->runtime->handlers), envelope->msg_type);
@@ -38,7 +38,7 @@ static void run_handler(struct session *session, const struct envelope *envelope
         .payload_len = envelope->payload_len,
         .session_id = session->session_id,
         .message_id = envelope->message_id,
-        .number = number,
+        .number = envelope->number,
         .timestamp = envelope->timestamp,
         .transport = transport,
         .redelivered = envelope->redelivered,
@@ -86,7 +86,8 @@ static enum receive_decision take(struct session *session, const struct json_doc
     } else if (envelope.payload_len > session->runtime->options.message_bytes_max) {
         refuse(session, number, "message exceeds message_bytes_max");
     } else {
-        run_handler(session, &envelope, number, transport);
+        envelope.number = number;
+        session_run_handler(session, &envelope, number, transport);
     }
     return RECEIVE_RUN;
 }
@@ -179,56 +180,6 @@ static bool handle_batch(struct session *session, struct inbound_request *reques
     }
 }
 
-static enum receive_decision begin_message(struct session *session,
-                                           const struct envelope *envelope, uint64_t *number)
-{
-    struct receive *receive = &session->receive;
-
-    *number = envelope->number;
-    if (session->session_id[0] == '\0' || envelope->number == 0) {
-        *number = receive->watermark + 1; /* no numbers of its own: ours, so it can be named */
-        return receive_begin_old(receive, *number);
-    }
-    if (envelope->base_seq == 0)
-        return receive_begin_old(receive, envelope->number);
-    receive_base(receive, envelope->base_seq);
-    return receive_begin(receive, envelope->number);
-}
-
-static bool handle_message(struct session *session, struct inbound_request *request,
-                           const struct json_doc *doc)
-{
-    struct envelope_error error;
-    struct envelope envelope;
-    uint64_t number;
-
-    if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK) {
-        session_answer_detail(request, 400, error.text);
-        return true;
-    }
-    switch (begin_message(session, &envelope, &number)) {
-    case RECEIVE_RUN:
-        run_handler(session, &envelope, number, PARLEY_TRANSPORT_HTTP);
-        break;
-    case RECEIVE_REPEAT:
-        session->bench->counts.repeats++;
-        if (envelope.base_seq == 0) {
-            session_answer_detail(request, 400, "SEQUENCE_ERROR");
-            return true;
-        }
-        break;
-    case RECEIVE_GAP:
-        session_answer_detail(request, 409, "SEQUENCE_GAP");
-        return true;
-    case RECEIVE_FULL:
-    case RECEIVE_NO_MEMORY:
-        session_answer_detail(request, 503, "try again later");
-        return true;
-    }
-    request->until = number;
-    return session_answer_or_wait(request);
-}
-
 /* Its origin has scanned it, so this is a lack of memory. */
 static void refuse_text(struct inbound_request *request)
 {
@@ -275,7 +226,7 @@ bool session_handle(struct session *session, struct inbound_request *request,
     if (doc == NULL)
         doc = &session->bench->doc;
     if (request->kind == INBOUND_MESSAGE)
-        return handle_message(session, request, doc);
+        return session_message(session, request, doc);
     if (request->kind == INBOUND_BATCH)
         return handle_batch(session, request, doc);
     handle_frame(session, request, doc);

@@ -178,6 +178,8 @@ static const struct setting table[] = {
      .text = "connections accepted at once"},
     {.path = "limits.guests_max", NUMBER(guests_max, 1, 1000000, 1024),
      .text = "sessions of senders remembered at once; peers are always admitted"},
+    {.path = "limits.nonces_max", NUMBER(nonces_max, 16, 1000000, 1024),
+     .text = "message ids and nonces remembered of one older sender, for 300 s"},
     {.path = "limits.session_idle_s", NUMBER(session_idle_s, 1, 7 * DAY_MS / 1000, 3600),
      .text = "seconds a sender is remembered after its connection closed"},
 

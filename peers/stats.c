@@ -39,6 +39,7 @@ static void add_bench(const struct bench *bench, parley_stats *stats)
     stats->handled += counts->handled;
     stats->unhandled += counts->unhandled;
     stats->repeats += counts->repeats;
+    stats->sequence_gaps += counts->sequence_gaps;
     stats->handler_rejected += counts->handler_rejected;
     stats->protocol_errors += counts->protocol_errors;
     stats->ws_connections_accepted += counts->ws_connections_accepted;

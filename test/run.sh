@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs the test programs given as arguments, one after the other, then the scripts of
-# test/interop, which play other programs' part in front of real nodes, and a table of what
-# those played. One line per program; a failing program's log in full. The last line is
-# "N passed, M failed": tests of the programs, and failed programs and scripts.
+# test/interop and test/differential, and prints a table of what those of test/interop played:
+# other programs in front of real nodes. One line per program; a failing program's log in
+# full. The last line is "N passed, M failed": tests of the programs, failed programs and
+# scripts.
 set -u
 
 cd "$(dirname "$0")/.." || exit 2
@@ -70,7 +71,8 @@ done
 
 table=$logs/interop # rows "PEER | DIRECTION | TRANSPORT | CASES | PASSED" of all scripts
 : >"$table"
-for script in test/interop/*.py test/interop/*.js test/interop/*.sh; do
+for script in test/interop/*.py test/interop/*.js test/interop/*.sh \
+    test/differential/test_*.py; do
     [ -f "$script" ] || continue
     name=${script#test/}
     log=$logs/$(echo "$name" | tr / -).log
@@ -109,7 +111,7 @@ awk -F ' [|] ' '
           line("in all", "", "", all, all_passed)
           print "" }' "$table"
 
-[ "$scripts" -eq 0 ] || of_scripts=", $scripts_ok of $scripts interop scripts"
+[ "$scripts" -eq 0 ] || of_scripts=", $scripts_ok of $scripts scripts"
 echo "$programs programs, $asserts asserts${of_scripts:-}"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$programs" -gt 0 ]

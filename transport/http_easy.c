@@ -215,6 +215,7 @@ static bool make_handle(struct http_easy *easy)
     if (easy->handle == NULL)
         return false;
     easy->get = false;
+    easy->timeout_ms = 0;
     if (set_constants(easy))
         return true;
     curl_easy_cleanup(easy->handle);
@@ -259,6 +260,20 @@ static bool set_method(struct http_easy *easy, const struct http_call *call)
     return true;
 }
 
+static bool set_timeout(struct http_easy *easy, const struct http_call *call)
+{
+    const struct http_worker_options *options = easy->options;
+    uint32_t own = call->timeout_ms;
+
+    if (own == easy->timeout_ms)
+        return true;
+    easy->timeout_ms = own;
+    return curl_easy_setopt(easy->handle, CURLOPT_TIMEOUT_MS,
+                            (long)(own != 0 ? own : options->timeout_ms)) == CURLE_OK &&
+           curl_easy_setopt(easy->handle, CURLOPT_CONNECTTIMEOUT_MS,
+                            (long)(own != 0 ? own : options->connect_timeout_ms)) == CURLE_OK;
+}
+
 /* The body's size first: POSTFIELDS without one would measure it. Never NULL: curl would
  * read the body from standard input. */
 static bool set_body(struct http_easy *easy, const struct http_call *call)
@@ -291,7 +306,7 @@ parley_status http_easy_begin(struct http_easy *easy, struct http_call *call)
     if (easy->handle == NULL && !make_handle(easy))
         return PARLEY_ENOMEM;
     link_headers(easy, call);
-    if (!set_method(easy, call) || !set_body(easy, call) ||
+    if (!set_method(easy, call) || !set_timeout(easy, call) || !set_body(easy, call) ||
         curl_easy_setopt(easy->handle, CURLOPT_URL, call->url) != CURLE_OK)
         return PARLEY_ENOMEM;
     easy->call = call;

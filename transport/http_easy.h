@@ -20,6 +20,7 @@ struct http_easy {
     parley_status refused; /* why a callback of ours ended the transfer */
     unsigned starts;       /* times the request went out */
     bool get;              /* the handle is set to GET */
+    uint32_t timeout_ms;   /* and to this limit of a call's own; 0: the worker's */
     size_t response_capacity;
     struct curl_slist headers[2 + HTTP_HEADERS_MAX]; /* linked anew per call, never copied */
     char error[CURL_ERROR_SIZE];

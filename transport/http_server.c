@@ -97,12 +97,15 @@ static int put_head(const struct transport *transport, const struct http_reply *
     return snprintf(
         head, len,
         "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-        "Connection: %s\r\n%s%s%s%s%s%s%s%s\r\n",
+        "Connection: %s\r\n%s%s%s%s%s%s%s%s%s%s%s\r\n",
         reply->code, http_status_text(reply->code), type, reply->body_len,
         keep_alive ? "keep-alive" : "close", header != NULL ? "Parley: " : "",
         header != NULL ? header : "", header != NULL ? "\r\n" : "",
         reply->allow != NULL ? "Allow: " : "", reply->allow != NULL ? reply->allow : "",
-        reply->allow != NULL ? "\r\n" : "", retry,
+        reply->allow != NULL ? "\r\n" : "",
+        reply->authenticate != NULL ? "WWW-Authenticate: " : "",
+        reply->authenticate != NULL ? reply->authenticate : "",
+        reply->authenticate != NULL ? "\r\n" : "", retry,
         reply->code == 426 ? "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" : "");
 }
 

@@ -52,6 +52,7 @@ struct http_call {
     size_t body_len;
     const char *headers[HTTP_HEADERS_MAX]; /* "Name: value"; ends at the first NULL; a
                                               Content-Type here replaces ours */
+    uint32_t timeout_ms; /* whole transfer, connecting included; 0: the worker's two limits */
 
     /* outcome */
     parley_status status; /* PARLEY_OK: an answer came, see `code`; PARLEY_EUNREACHABLE (name,

@@ -106,13 +106,15 @@ static inline struct transport_worker *transport_worker_of(struct worker *worker
 /** A zeroed connection in its worker's list, or NULL. */
 struct line *line_new(struct transport_worker *owner, enum line_kind kind);
 void line_free(struct line *connection);
+/** Wipes and frees what was said to the other side about who we are. */
+void line_forget_authorization(struct line *connection);
 /** Has lws close it soon, never inside this call. */
 void line_kill(struct line *connection);
 
 /* ws.c: called by the dispatcher of lws's callbacks; each returns what lws expects. */
 int ws_on_established(struct line *connection);
 int ws_on_received(struct line *connection, char *data, size_t len);
-int ws_on_pong(struct line *connection);
+int ws_on_pong(struct line *connection, const uint8_t *payload, size_t len);
 int ws_on_writeable(struct line *connection);
 int ws_on_peer_close(struct line *connection, const uint8_t *payload, size_t len);
 int ws_on_handshake(struct line *connection, unsigned char **at, size_t room);

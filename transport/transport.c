@@ -9,6 +9,7 @@
 #include "transport/transport.h"
 
 #include <assert.h>
+#include <openssl/crypto.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,15 @@ struct line *line_new(struct transport_worker *owner, enum line_kind kind)
     return connection;
 }
 
+void line_forget_authorization(struct line *connection)
+{
+    if (connection->authorization == NULL)
+        return;
+    OPENSSL_cleanse(connection->authorization, strlen(connection->authorization));
+    alloc_free(connection->owner->transport->alloc, connection->authorization);
+    connection->authorization = NULL;
+}
+
 void line_free(struct line *connection)
 {
     struct transport_worker *owner = connection->owner;
@@ -58,7 +68,7 @@ void line_free(struct line *connection)
         /* relaxed: a count only, it publishes nothing */
         atomic_fetch_sub_explicit(&owner->transport->accepted, 1, memory_order_relaxed);
     }
-    alloc_free(owner->transport->alloc, connection->authorization);
+    line_forget_authorization(connection);
     alloc_free(owner->transport->alloc, connection);
 }
 
@@ -96,7 +106,7 @@ static int on_websocket(struct line *connection, enum lws_callback_reasons reaso
         return ws_on_received(connection, in, len);
     case LWS_CALLBACK_RECEIVE_PONG:
     case LWS_CALLBACK_CLIENT_RECEIVE_PONG:
-        return ws_on_pong(connection);
+        return ws_on_pong(connection, in, len);
     case LWS_CALLBACK_SERVER_WRITEABLE:
     case LWS_CALLBACK_CLIENT_WRITEABLE:
         return ws_on_writeable(connection);

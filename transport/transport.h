@@ -42,6 +42,7 @@ struct ws {
     uint16_t close_code;
     char close_reason[WS_REASON_MAX + 1];
     bool want_ping, want_write;
+    uint64_t pings; /* number of the last one written */
     /* a message being put together from fragments */
     char *partial;
     size_t partial_len, partial_capacity;
@@ -100,9 +101,10 @@ struct http_reply {
     const char *content_type; /* NULL: application/json */
     const char *body;         /* copied */
     size_t body_len;
-    const char *allow;      /* with 405: the Allow header, else NULL */
-    uint32_t retry_after_s; /* 0: no header */
-    bool close;             /* close the connection afterwards */
+    const char *allow;        /* with 405: the Allow header, else NULL */
+    const char *authenticate; /* with 401: the WWW-Authenticate header, else NULL */
+    uint32_t retry_after_s;   /* 0: no header */
+    bool close;               /* close the connection afterwards */
 };
 
 /** What the transport reports. All of them run on the connection's worker. */
@@ -112,6 +114,9 @@ struct transport_events {
     /** A whole text or binary message. `data` may be changed and is valid during the call.
      *  To refuse it, ws_close() and return. */
     void (*received)(struct ws *ws, char *data, size_t len, bool binary);
+    /** Every ping up to `number` is answered: pings that arrive together may draw one pong,
+     * for the last of them or, by other peers (lws among them), for the first. May be NULL. */
+    void (*pong)(struct ws *ws, uint64_t number);
     /** The WebSocket takes bytes: append whole frames. Append none to stop being asked until
      *  ws_want_write(). A batch ends at batch_bytes_max; a larger frame must be its first. */
     void (*fill)(struct ws *ws, struct ws_batch *batch);
@@ -187,8 +192,9 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason);
 /** Asks for fill(). Costs nothing when asked for already. */
 void ws_want_write(struct ws *ws);
 
-/** Sends a ping with the next write. */
-void ws_ping(struct ws *ws);
+/** Sends a ping with the next write. @return its number, for pong(); calls before that write
+ *  share one ping */
+uint64_t ws_ping(struct ws *ws);
 
 /** Answers an exchange, once. The exchange is gone afterwards. */
 void http_respond(struct http_exchange *exchange, const struct http_reply *reply);

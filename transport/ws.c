@@ -154,10 +154,20 @@ int ws_on_received(struct line *connection, char *data, size_t len)
     return 0;
 }
 
-int ws_on_pong(struct line *connection)
+/* A pong that nobody asked for is allowed, and says only that the other side is there. */
+int ws_on_pong(struct line *connection, const uint8_t *payload, size_t len)
 {
-    if (connection->ws != NULL)
-        connection->ws->received_ns = worker_now_ns(connection->ws->worker);
+    const struct transport_events *events = &connection->owner->transport->events;
+    struct ws *ws = connection->ws;
+    uint64_t number = 0;
+
+    if (ws == NULL)
+        return 0;
+    ws->received_ns = worker_now_ns(ws->worker);
+    for (size_t i = 0; len == sizeof(number) && i < len; i++)
+        number = number << 8 | payload[i];
+    if (number > 0 && number <= ws->pings && events->pong != NULL)
+        events->pong(ws, number);
     return 0;
 }
 
@@ -171,15 +181,16 @@ int ws_on_peer_close(struct line *connection, const uint8_t *payload, size_t len
 
 /* ---- Sending ---- */
 
-static void put_ping(struct ws_batch *batch)
+/* Its number is the payload, which the pong repeats; of an empty pong lws says nothing. */
+static void put_ping(struct ws_batch *batch, uint64_t number)
 {
-    static const char text[4] = {'p', 'i', 'n', 'g'}; /* without, lws reports no pong */
     size_t room;
-    char *payload = ws_frame_begin(batch, sizeof(text), &room);
+    char *payload = ws_frame_begin(batch, sizeof(number), &room);
 
     assert(payload != NULL); /* the buffer is empty */
-    memcpy(payload, text, sizeof(text));
-    ws_frame_end(batch, WS_PING, sizeof(text));
+    for (size_t i = 0; i < sizeof(number); i++)
+        payload[i] = (char)(number >> (56 - 8 * i));
+    ws_frame_end(batch, WS_PING, sizeof(number));
 }
 
 static void fill(struct line *connection, struct ws_batch *batch)
@@ -195,7 +206,7 @@ static void fill(struct line *connection, struct ws_batch *batch)
     };
     if (ws->want_ping) {
         ws->want_ping = false;
-        put_ping(batch);
+        put_ping(batch, ++ws->pings);
         batch->frames = 0; /* count what fill() appends: the buffer has room for the ping */
     }
     if (!ws->want_write)
@@ -257,11 +268,12 @@ void ws_want_write(struct ws *ws)
         lws_callback_on_writable(ws->wsi);
 }
 
-void ws_ping(struct ws *ws)
+uint64_t ws_ping(struct ws *ws)
 {
     ws->want_ping = true;
     if (ws->open && !ws->closing)
         lws_callback_on_writable(ws->wsi);
+    return ws->pings + 1;
 }
 
 /* ---- Opening ---- */
@@ -284,8 +296,7 @@ int ws_on_established(struct line *connection)
         return -1;
     if (connection->kind == LINE_DIALLED)
         worker_timer_stop(ws->worker, &connection->deadline);
-    alloc_free(ws->transport->alloc, connection->authorization);
-    connection->authorization = NULL;
+    line_forget_authorization(connection);
     ws->wsi = connection->wsi;
     ws->open = true;
     ws->received_ns = worker_now_ns(ws->worker);

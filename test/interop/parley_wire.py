@@ -232,9 +232,13 @@ def http_message(node):
 
     received = {"status": "received", "entity_id": "node", "verification": "disabled"}
     check("one envelope", post(), (200, received))
-    check("a lower number", post(), (400, {"detail": "SEQUENCE_ERROR"}))
-    check("a gap is accepted by the old rule", post(sequence_num=7)[0], 200)
-    check("and counted", post(sequence_num=6), (400, {"detail": "SEQUENCE_ERROR"}))
+    before = node.handled()
+    check("the same again", post(), (200, received))
+    check("is not handled again", node.handled(), before)
+    error = {"detail": "SEQUENCE_ERROR"}
+    check("a lower number", post(nonce="b"), (400, error))
+    check("a gap is accepted by the old rule", post(nonce="c", sequence_num=7)[0], 200)
+    check("and counted", post(nonce="d", sequence_num=6), (400, error))
     check("version", post(version="7.0"), (400, {"detail": "Unsupported version: 7.0"}))
     check("no session", post(session_id=None),
           (400, {"detail": "Missing required field: session_id"}))

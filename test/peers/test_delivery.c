@@ -439,6 +439,74 @@ static void earliest_deadline_is_renewed(void)
     CHECK_U64(world.delivery.earliest_deadline_ns, CLOCK_NEVER);
 }
 
+/* Sends one message twice, the first time to a receiver that does or does not recognise
+ * repeats, the second time to another. */
+static bool is_duplicate(bool doubt, bool first, bool second)
+{
+    const struct delivery_limits limits = {.in_flight_max = 4};
+    struct delivery_message message = {.deadline_ns = CLOCK_NEVER};
+    struct delivery_end end;
+    struct delivery delivery;
+
+    delivery_init(&delivery, &limits);
+    delivery_post(&delivery, &message);
+    delivery_switch(&delivery, PARLEY_TRANSPORT_WEBSOCKET);
+    delivery.recognises = first;
+    delivery_take(&delivery, delivery_peek(&delivery));
+    CHECK(!message.maybe_duplicate);
+    if (doubt)
+        delivery_doubt(&delivery, false);
+    delivery_lost(&delivery);
+    CHECK(!message.maybe_duplicate); /* not before it is sent again */
+    delivery.recognises = second;
+    delivery_take(&delivery, delivery_peek(&delivery));
+    delivery_check(&delivery);
+    delivery_ack(&delivery, 1, NULL, 0);
+    CHECK(delivery_ended(&delivery, &end));
+    return message.maybe_duplicate;
+}
+
+static void duplicates(void)
+{
+    CHECK(!is_duplicate(true, true, true)); /* it recognises the repeat */
+    CHECK(is_duplicate(true, true, false));
+    CHECK(is_duplicate(true, false, true));
+    CHECK(is_duplicate(true, false, false));
+    CHECK(!is_duplicate(false, false, false)); /* known not to have been run */
+}
+
+static void only_what_was_outstanding_is_in_doubt(void)
+{
+    const struct delivery_limits limits = {.in_flight_max = 4};
+    struct delivery_message messages[4];
+    struct delivery delivery;
+
+    memset(messages, 0, sizeof(messages));
+    delivery_init(&delivery, &limits);
+    delivery_switch(&delivery, PARLEY_TRANSPORT_WEBSOCKET);
+    for (unsigned i = 0; i < 4; i++) {
+        messages[i].deadline_ns = CLOCK_NEVER;
+        delivery_post(&delivery, &messages[i]);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        delivery_take(&delivery, delivery_peek(&delivery));
+    delivery_answer(&delivery, 2, PARLEY_REJECTED, 0, "no");
+    CHECK_U64(delivery_unanswered(&delivery, 10), 2);
+    CHECK_U64(delivery_unanswered(&delivery, 1), 1);
+    delivery_doubt(&delivery, false);
+    delivery_lost(&delivery);
+    CHECK_U64(delivery_unanswered(&delivery, 10), 0);
+    for (unsigned i = 0; i < 4; i++)
+        delivery_take(&delivery, delivery_peek(&delivery));
+    delivery_check(&delivery);
+    CHECK(messages[0].maybe_duplicate);
+    CHECK(!messages[1].maybe_duplicate); /* a void is not sent */
+    CHECK(messages[2].maybe_duplicate);
+    CHECK(!messages[3].maybe_duplicate);
+    delivery_doubt(&delivery, true); /* it went out twice by itself */
+    CHECK(messages[3].maybe_duplicate);
+}
+
 static const struct check_test tests[] = {
     {"numbers come at the first transmission, within the window", numbers_and_window},
     {"an acknowledgement covers everything up to it, and nothing never sent",
@@ -453,6 +521,8 @@ static const struct check_test tests[] = {
     {"a void that leaves before it was reported does both at once",
      result_and_release_in_one_step},
     {"the earliest deadline follows the messages", earliest_deadline_is_renewed},
+    {"a repeat may be a duplicate unless its receivers recognise it", duplicates},
+    {"only what was outstanding is in doubt", only_what_was_outstanding_is_in_doubt},
 };
 
 CHECK_MAIN("delivery", tests)

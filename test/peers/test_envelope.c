@@ -80,6 +80,16 @@ static void test_written_for_the_oldest(void)
     envelope_write(written_init(&w), &less);
     CHECK_CONTAINS(written_text(&w), "\"sender_id\":\"node-a\",\"recipient_id\":null,"
                                      "\"version\":\"0.3\",\"msg_type\"");
+    /* whatever the message has: that version knows none of it */
+    less = fields;
+    less.version = "0.3";
+    less.base_seq = 5;
+    less.redelivered = true;
+    envelope_write(written_init(&w), &less);
+    CHECK(strstr(written_text(&w), "session_id") == NULL);
+    CHECK(strstr(written_text(&w), "sequence_num") == NULL);
+    CHECK(strstr(written_text(&w), "base_seq") == NULL);
+    CHECK(strstr(written_text(&w), "redelivered") == NULL);
 }
 
 static void test_overhead(void)
@@ -226,8 +236,8 @@ static const struct {
 } members[] = {
     {"payload", "{}"},         {"timestamp", "1.5"},    {"sender_id", "\"a\""},
     {"recipient_id", "\"b\""}, {"session_id", "\"s\""}, {"sequence_num", "3"},
-    {"version", "\"1.0\""},    {"msg_type", "\"t\""},   {"message_id", "\"m\""},
-    {"base_seq", "2"},         {"redelivered", "true"},
+    {"nonce", "\"n\""},        {"version", "\"1.0\""},  {"msg_type", "\"t\""},
+    {"message_id", "\"m\""},   {"base_seq", "2"},       {"redelivered", "true"},
 };
 
 static const char *refusal(const char *key, const char *value)
@@ -260,7 +270,10 @@ static void test_refusals(void)
         {"version", "\"\"", "Unsupported version: "},
         {"version", "\"0123456789012345678901234567890123456789\"",
          "Unsupported version: 01234567890123456789012345678901"},
-        {"version", "1.0", "Invalid field: version"},
+        {"version", "1.0", "Unsupported version: 1.0"},
+        {"version", "[\"1.0\"]", "Unsupported version: [\"1.0\"]"},
+        {"nonce", "7", "Invalid field: nonce"},
+        {"nonce", "\"\"", "(accepted)"},
         {"version", "\"0.3\"", "(accepted)"},
         {"session_id", NULL, "Missing required field: session_id"},
         {"session_id", "null", "Missing required field: session_id"},

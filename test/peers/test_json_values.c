@@ -73,6 +73,45 @@ static void test_strings(void)
     json_fini(&doc);
 }
 
+/* A text for people ends after a whole character, however it was written. */
+static void test_cut_between_characters(void)
+{
+    static const char *const texts[] = {"\"ab\xc3\xa9\xe2\x98\x83\xf0\x9f\x98\x80z\"",
+                                        "\"ab\\u00e9\\u2603\\ud83d\\ude00z\"",
+                                        "\"\\u0061b\xc3\xa9\\u2603\xf0\x9f\x98\x80z\""};
+    static const char whole[] = "ab\xc3\xa9\xe2\x98\x83\xf0\x9f\x98\x80z";
+    static const size_t fits[] = {0, 0, 1, 2, 2, 4, 4, 4, 7, 7, 7, 7, 11, 12, 12};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct json_doc doc;
+
+        scan_good(&doc, texts[i], 0);
+        for (size_t len = 1; len < sizeof(fits) / sizeof(fits[0]); len++) {
+            char buffer[16];
+
+            memset(buffer, '#', sizeof(buffer));
+            json_string_cut(&doc, doc.items, buffer, len);
+            CHECK_BYTES(buffer, strlen(buffer), whole, fits[len]);
+            CHECK(buffer[len] == '#');
+        }
+        json_fini(&doc);
+    }
+}
+
+static void test_scalars_have_no_members(void)
+{
+    static const char *const texts[] = {"\"a\"", "1", "null", "[\"a\"]", "[]", "{}"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct json_doc doc;
+
+        scan_good(&doc, texts[i], 2);
+        CHECK(json_member(&doc, doc.items, "a") == NULL);
+        CHECK(json_member(&doc, doc.items, "") == NULL);
+        json_fini(&doc);
+    }
+}
+
 static void test_integers(void)
 {
     static const struct {
@@ -361,6 +400,8 @@ static void test_put_u64(void)
 
 static const struct check_test tests[] = {
     {"strings are decoded or cut", test_strings},
+    {"texts are cut between characters", test_cut_between_characters},
+    {"what is no object has no members", test_scalars_have_no_members},
     {"integers at their limits", test_integers},
     {"doubles are rounded correctly at their limits", test_doubles},
     {"random doubles are rounded as strtod rounds them", test_doubles_random},

@@ -281,6 +281,29 @@ static void stored_details(void)
     CHECK_U64(heap.held, 0);
 }
 
+static void answered(void)
+{
+    struct receive receive;
+    struct alloc alloc;
+    struct heap heap;
+
+    heap_init(&heap, &alloc);
+    receive_init(&receive, &alloc, 8);
+    receive_begin_old(&receive, 5);
+    CHECK(receive_answered(&receive, 4)); /* closed */
+    CHECK(!receive_answered(&receive, 5));
+    receive_begin_old(&receive, 7);
+    CHECK(receive_answered(&receive, 6)); /* left out */
+    CHECK(!receive_answered(&receive, 7));
+    receive_finish(&receive, 7, "no");
+    CHECK(receive_answered(&receive, 7)); /* although 5 is not */
+    CHECK(!receive_answered(&receive, 5));
+    CHECK(!receive_answered(&receive, 8));
+    receive_finish(&receive, 5, NULL);
+    CHECK(receive_answered(&receive, 5));
+    receive_fini(&receive);
+}
+
 static void accepting_takes_no_memory(void)
 {
     struct receive receive;
@@ -477,6 +500,7 @@ static const struct check_test tests[] = {
     {"rejections are kept until they are closed, within the window", rejections},
     {"without base_seq gaps are accepted and lower numbers repeated", old_rule},
     {"a stored detail is a copy", stored_details},
+    {"a number is answered by itself", answered},
     {"accepting in order takes no memory", accepting_takes_no_memory},
     {"out of memory begins or answers nothing, and can be tried again", out_of_memory},
     {"random events agree with a model", random_events},

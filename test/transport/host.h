@@ -37,6 +37,7 @@ struct end {
     struct ws ws; /* first */
     struct host *host;
     counter opened, closed, received, received_bytes, filled;
+    counter pongs, answered; /* the last one's number */
     struct ws_closed why;
     char detail[128];
     char last[256]; /* the start of the last message */
@@ -97,6 +98,14 @@ static inline void on_host_received(struct ws *ws, char *data, size_t len, bool 
         end->on_received(end, data, len, binary);
     atomic_fetch_add(&end->received_bytes, len);
     atomic_fetch_add(&end->received, 1);
+}
+
+static inline void on_host_pong(struct ws *ws, uint64_t number)
+{
+    struct end *end = (struct end *)ws;
+
+    atomic_store(&end->answered, number);
+    atomic_fetch_add(&end->pongs, 1);
 }
 
 static inline void on_host_fill(struct ws *ws, struct ws_batch *batch)
@@ -251,9 +260,9 @@ static inline void host_init(struct host *host, uint32_t workers)
 static inline parley_status host_open(struct host *host, char *error, size_t error_len)
 {
     static const struct actor_class class = {.control = run_errand, .retired = on_retired};
-    const struct transport_events events = {
-        on_host_opened, on_host_received, on_host_fill, on_host_closed,
-        on_host_accept, on_host_request,  on_host_gone, host};
+    const struct transport_events events = {on_host_opened,  on_host_received, on_host_pong,
+                                            on_host_fill,    on_host_closed,   on_host_accept,
+                                            on_host_request, on_host_gone,     host};
     struct worker_pool_options options = {
         .workers = host->workers,
         .run_messages_max = 64,

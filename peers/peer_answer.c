@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a peer's answer to a request means is one table, judge(); what follows from it is
+ * act(). A failure is tried again after a pause until its attempts are used up. An answer
+ * that we send too much is no failure: what it turned away waits, until its deadline if need
+ * be. An older peer that answers "1.0" with 500 is asked once more, in "0.3".
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "peers/envelope.h"
+#include "peers/peer.h"
+#include "runtime/clock.h"
+
+/* The longest that a peer may hold us off by Retry-After for sending too much: what the older
+ * service blocks a sender for. */
+#define LIMITED_MS_MAX 300000
+
+enum verdict {
+    VERDICT_ACK,       /* the body is an acknowledgement */
+    VERDICT_DELIVERED, /* a single envelope was taken */
+    VERDICT_REJECTED,  /* final */
+    VERDICT_SMALLER,   /* a batch was refused as such: one by one */
+    VERDICT_AGAIN,     /* answered, but to be tried again */
+    VERDICT_LIMITED,   /* turned away: later */
+    VERDICT_RESEND,    /* it had arrived: a batch brings its outcome */
+    VERDICT_OLDER,     /* at once in "0.3" */
+    VERDICT_NEWER,     /* at once in "1.0" */
+    VERDICT_NO_ANSWER,
+};
+
+static bool scan_response(struct peer *peer, uint32_t record_depth)
+{
+    const struct http_call *call = &peer->post.call;
+    const struct json_limits limits = {.depth_max = JSON_DEPTH_MAX,
+                                       .bytes_max = (uint32_t)call->response_len + 1};
+    struct json_error error;
+
+    return call->response != NULL &&
+           json_scan(&peer->bench->doc, call->response, call->response_len, &limits,
+                     record_depth, &error) == PARLEY_OK;
+}
+
+static void read_detail(struct peer *peer, char *detail, size_t len)
+{
+    const struct json_doc *doc = &peer->bench->doc;
+
+    detail[0] = '\0';
+    if (scan_response(peer, 1))
+        detail_read(doc, doc->items, detail, len);
+    if (detail[0] == '\0')
+        snprintf(detail, len, "HTTP %u", peer->post.call.code);
+}
+
+/* ---- Judging ---- */
+
+/* An older peer knows a single envelope's number already. */
+static bool arrived_before(const struct peer *peer, const char *detail)
+{
+    return !peer->post.batch && strcmp(detail, "SEQUENCE_ERROR") == 0 &&
+           (peer->post.maybe_arrived || peer->post.call.resent);
+}
+
+/* It was a parley and is one no longer, unless it has to be. */
+static bool no_batches(const struct peer *peer)
+{
+    unsigned code = peer->post.call.code;
+
+    return (code == 404 || code == 405) && peer->dialect != PARLEY_DIALECT_PARLEY;
+}
+
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* It knows "1.0" only: neither our trying "0.3" nor our having stayed with it was right. */
+static bool wants_newer(const struct peer *peer, const char *detail)
+{
+    const struct post *post = &peer->post;
+
+    return !post->batch && post->configured == PARLEY_ENVELOPE_AUTO &&
+           post->version != POST_1_0 && post->call.code == 400 &&
+           (starts_with(detail, "Unsupported version") ||
+            starts_with(detail, "Missing required field"));
+}
+
+static bool wants_older(const struct peer *peer)
+{
+    const struct post *post = &peer->post;
+
+    return !post->batch && !post->parley && post->configured == PARLEY_ENVELOPE_AUTO &&
+           post->version == POST_1_0 && post->call.code == 500 &&
+           post->fallback_number != post->last;
+}
+
+static enum verdict judge_client_error(const struct peer *peer, const char *detail)
+{
+    unsigned code = peer->post.call.code;
+
+    if (code == 429 || (code == 400 && strcmp(detail, "rate_limited") == 0))
+        return VERDICT_LIMITED;
+    if (code == 408)
+        return VERDICT_AGAIN;
+    if (code == 409 && peer->post.batch)
+        return VERDICT_ACK;
+    if (peer->post.batch && (peer->post.first != peer->post.last || no_batches(peer)))
+        return VERDICT_SMALLER;
+    if (wants_newer(peer, detail))
+        return VERDICT_NEWER;
+    if (!arrived_before(peer, detail))
+        return VERDICT_REJECTED;
+    return peer->post.parley && peer->runtime->options.parley_protocol ? VERDICT_RESEND
+                                                                       : VERDICT_DELIVERED;
+}
+
+static enum verdict judge(const struct peer *peer, const char *detail)
+{
+    const struct http_call *call = &peer->post.call;
+
+    if (call->status != PARLEY_OK)
+        return VERDICT_NO_ANSWER;
+    if (call->code >= 200 && call->code < 300)
+        return peer->post.batch ? VERDICT_ACK : VERDICT_DELIVERED;
+    if (call->code >= 400 && call->code < 500)
+        return judge_client_error(peer, detail);
+    return wants_older(peer) ? VERDICT_OLDER : VERDICT_AGAIN;
+}
+
+/* ---- Acting ---- */
+
+static bool acknowledge(struct peer *peer)
+{
+    const struct json_doc *doc = &peer->bench->doc;
+    struct envelope_error error;
+    struct ack ack;
+
+    if (!scan_response(peer, ACK_RECORD_DEPTH) ||
+        ack_read(doc, doc->items, &ack, &error) != PARLEY_OK ||
+        strcmp(ack.session_id, peer->session_id) != 0)
+        return false;
+    peer_acknowledged(peer, doc, ack.ack_seq, ack.rejected);
+    return true;
+}
+
+/* What the request carried and the answer left open goes out again. */
+static void after_answer(struct peer *peer, uint64_t base_before)
+{
+    struct post *post = &peer->post;
+
+    post->failures = post->limited = 0;
+    if (post->version == POST_TRY_0_3)
+        post->version = POST_0_3; /* it was taken, or refused for a reason of its own */
+    peer_alive(peer);
+    if (peer->delivery.outstanding == 0)
+        return;
+    delivery_lost(&peer->delivery);
+    if (delivery_base(&peer->delivery) == base_before)
+        post_wait(peer, peer->runtime->options.http_backoff_ms);
+}
+
+/* Waits, or ends what has used up its attempts. */
+static void after_failure(struct peer *peer, bool answered, const char *detail)
+{
+    const parley_options *options = &peer->runtime->options;
+    struct post *post = &peer->post;
+    uint64_t wait_ms;
+
+    peer->bench->counts.http_failures++;
+    peer_failed(peer);
+    post->failures++;
+    delivery_lost(&peer->delivery);
+    if (answered && post->failures >= options->http_attempts)
+        delivery_exhaust(&peer->delivery, options->http_attempts, post->call.code, detail);
+    wait_ms = (uint64_t)options->http_backoff_ms
+              << (post->failures < 6 ? post->failures - 1 : 5);
+    if (post->call.retry_after_s != 0)
+        wait_ms = (uint64_t)post->call.retry_after_s * 1000;
+    if (wait_ms > options->reconnect_max_ms)
+        wait_ms = options->reconnect_max_ms; /* whatever the peer says */
+    post_wait(peer, wait_ms);
+}
+
+/* It answers, so it is well. */
+static void after_limit(struct peer *peer)
+{
+    struct post *post = &peer->post;
+    uint64_t wait_ms = post->pace.interval_ns / NS_PER_MS;
+    uint64_t most_ms = peer->runtime->options.reconnect_max_ms;
+
+    wait_ms <<= post->limited < 8 ? post->limited : 8;
+    post->limited++;
+    if (post->call.retry_after_s != 0) {
+        wait_ms = (uint64_t)post->call.retry_after_s * 1000;
+        most_ms = most_ms > LIMITED_MS_MAX ? most_ms : LIMITED_MS_MAX;
+    }
+    peer_alive(peer);
+    delivery_untry(&peer->delivery);
+    delivery_lost(&peer->delivery);
+    post_wait(peer, wait_ms < most_ms ? wait_ms : most_ms);
+    pace_hold(&post->pace, post->next_ns);
+}
+
+/* The same message at once; both forms together are one attempt. */
+static void other_version(struct peer *peer, enum post_version version)
+{
+    peer->post.version = version;
+    if (version == POST_TRY_0_3)
+        peer->post.fallback_number = peer->post.last;
+    delivery_untry(&peer->delivery);
+    delivery_lost(&peer->delivery);
+}
+
+static void learn(struct peer *peer)
+{
+    const struct http_call *call = &peer->post.call;
+
+    if (call->status == PARLEY_OK && call->parley_version != 0)
+        post_parley(peer, call->parley_batch_bytes);
+}
+
+static void smaller(struct peer *peer)
+{
+    if (no_batches(peer))
+        peer->post.parley = false;
+    else
+        peer->post.single = true;
+    delivery_lost(&peer->delivery);
+}
+
+static void act(struct peer *peer, enum verdict verdict, const char *detail)
+{
+    struct post *post = &peer->post;
+    uint64_t base_before = delivery_base(&peer->delivery);
+
+    switch (verdict) {
+    case VERDICT_ACK:
+        if (acknowledge(peer)) {
+            post->single = false;
+            after_answer(peer, base_before);
+        } else {
+            after_failure(peer, true, "malformed acknowledgement");
+        }
+        break;
+    case VERDICT_DELIVERED:
+        delivery_ack(&peer->delivery, post->last, NULL, 0);
+        after_answer(peer, base_before);
+        break;
+    case VERDICT_REJECTED:
+        delivery_answer(&peer->delivery, post->last, PARLEY_REJECTED, post->call.code, detail);
+        post->single = false;
+        after_answer(peer, base_before);
+        break;
+    case VERDICT_SMALLER:
+        smaller(peer);
+        break;
+    case VERDICT_RESEND:
+        delivery_lost(&peer->delivery);
+        break;
+    case VERDICT_AGAIN:
+        if (post->version == POST_TRY_0_3 && post->call.code >= 500)
+            post->version = POST_1_0; /* that was not the reason */
+        after_failure(peer, true, detail);
+        break;
+    case VERDICT_LIMITED:
+        after_limit(peer);
+        break;
+    case VERDICT_OLDER:
+        other_version(peer, POST_TRY_0_3);
+        break;
+    case VERDICT_NEWER:
+        other_version(peer, POST_1_0);
+        break;
+    case VERDICT_NO_ANSWER:
+        after_failure(peer, false, post->call.detail);
+        break;
+    }
+    peer_flush(peer); /* while `detail` is there */
+}
+
+/* What the next answers will be judged by. */
+static void remember(struct peer *peer, enum verdict verdict)
+{
+    struct post *post = &peer->post;
+    const struct http_call *call = &post->call;
+    bool unanswered = call->status != PARLEY_OK && !call->unsent;
+
+    if (call->status != PARLEY_OK && call->unsent && !post->parley && post->paced)
+        pace_return(&post->pace);
+    peer->delivery.recognises = post->parley;
+    if (!call->resent && !unanswered && (call->status != PARLEY_OK || call->code < 500))
+        return;
+    post->maybe_arrived = true;
+    if (verdict != VERDICT_OLDER) /* the older service fails so before it runs anything */
+        delivery_doubt(&peer->delivery, call->resent);
+}
+
+/* @return the reason to tell, in `buffer` */
+static const char *reason(struct peer *peer, char *buffer, size_t len)
+{
+    const struct http_call *call = &peer->post.call;
+
+    if (call->status != PARLEY_OK || call->code < 300) {
+        snprintf(buffer, len, "%s", call->detail);
+        return buffer;
+    }
+    read_detail(peer, buffer, len);
+    /* A parley's first answer says it in the older form, all others as its handler did. */
+    if (call->parley_version != 0 && starts_with(buffer, HANDLER_ERROR))
+        return buffer + strlen(HANDLER_ERROR);
+    return buffer;
+}
+
+void post_done(struct peer *peer)
+{
+    char buffer[PARLEY_DETAIL_MAX];
+    struct post *post = &peer->post;
+    enum verdict verdict;
+    const char *detail;
+
+    post->busy = false;
+    if (peer->closing || peer->delivery.route != PARLEY_TRANSPORT_HTTP)
+        return;
+    detail = reason(peer, buffer, sizeof(buffer));
+    learn(peer);
+    verdict = judge(peer, detail);
+    remember(peer, verdict);
+    act(peer, verdict, detail);
+}

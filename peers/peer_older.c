@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The peer's WebSocket in the older dialects: towards a manager over the connection we
+ * opened, towards an older client over the one it opened to us.
+ *
+ * Each message has a frame of its own and is answered by itself, or never. What is answered
+ * without a number is meant for the oldest unanswered message, since such peers work in
+ * order; an error without a number is not that certain, so it is laid to a message only when
+ * there is just one. Silence for ack_timeout_ms on an open connection ends a message as sent.
+ * Such peers know no voids: numbers that were given up are passed over.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "peers/connection.h"
+#include "peers/envelope.h"
+#include "peers/older_out.h"
+#include "peers/peer.h"
+#include "peers/wire.h"
+#include "runtime/clock.h"
+
+#define SMALL_FRAME_MAX    512
+#define ANSWERS_UNREAD_MAX 64
+#define RATE_WINDOW_NS     (60 * NS_PER_S) /* the manager counts by the minute */
+#define PING_SEQ_FIRST     (1ull << 52)    /* no answer to a ping is taken for a message's */
+#define RATE_LIMIT_TEXT    "Rate limit exceeded"
+
+static uint64_t now_ns(const struct peer *peer)
+{
+    return worker_now_ns(peer->bench->worker);
+}
+
+/* ---- Messages out ---- */
+
+struct message *older_next(struct peer *peer, uint64_t *ret_number)
+{
+    struct message *message = peer_next(peer, ROUTE_WEBSOCKET, ret_number);
+
+    while (message != NULL && message->delivery.given_up) {
+        delivery_take(&peer->delivery, &message->delivery); /* not sent */
+        message = peer_next(peer, ROUTE_WEBSOCKET, ret_number);
+    }
+    return message;
+}
+
+size_t older_room(const struct message *message)
+{
+    return (size_t)message->type_len + message->payload_len + OLDER_FRAME_OVERHEAD +
+           4 * (size_t)ENVELOPE_ID_MAX;
+}
+
+bool older_too_large(const struct peer *peer, const struct delivery_message *message)
+{
+    return message->bytes > MANAGER_FRAME_BYTES_MAX && !message->given_up &&
+           link_is_older(peer) && peer->link.carrier == NULL;
+}
+
+bool older_turn(struct peer *peer)
+{
+    struct link *link = &peer->link;
+    uint64_t now = now_ns(peer);
+
+    if (now < link->pause_ns) {
+        link->turn_ns = link->pause_ns;
+        return false;
+    }
+    return !link->paced || link->dialect == CONNECTION_CLIENT ||
+           pace_take(&link->pace, now, &link->turn_ns);
+}
+
+void older_put(struct peer *peer, struct message *message, uint64_t number,
+               struct json_out *out)
+{
+    struct envelope_fields fields;
+    char message_id[37];
+    uint8_t nonce[16];
+
+    peer_fields(peer, message, number, clock_wall_us(), &fields);
+    peer_message_id(peer, number, message_id);
+    random_bytes(&peer->bench->random, nonce, sizeof(nonce));
+    fields.message_id = message_id;
+    fields.nonce = nonce;
+    if (peer->link.dialect == CONNECTION_CLIENT)
+        older_write_to_client(out, &fields);
+    else
+        older_write_to_manager(out, &fields);
+    message->delivery.sent_ms = (uint32_t)(now_ns(peer) / NS_PER_MS);
+    delivery_take(&peer->delivery, &message->delivery);
+}
+
+void older_fill(struct peer *peer, struct ws_batch *batch)
+{
+    struct message *message;
+    uint64_t number;
+
+    while ((message = older_next(peer, &number)) != NULL) {
+        struct json_out out = {0};
+
+        out.buffer = ws_frame_begin(batch, older_room(message), &out.capacity);
+        if (out.buffer == NULL)
+            break; /* asked again once this has gone */
+        if (!older_turn(peer)) {
+            ws_frame_drop(batch);
+            break;
+        }
+        older_put(peer, message, number, &out);
+        ws_frame_end(batch, WS_TEXT, out.len);
+    }
+    peer_arm(peer);
+}
+
+/* ---- Small frames out ---- */
+
+/* Over the connection's queue, which keeps them in order with what it says itself. */
+static void say(struct peer *peer, const struct json_out *out)
+{
+    struct link *link = &peer->link;
+
+    if (link->inbound->first == NULL)
+        link->answers = 0;
+    if (++link->answers > ANSWERS_UNREAD_MAX)
+        link_give_up(peer, 1008, "too many answers unread");
+    else
+        connection_say(link->inbound, out->buffer, out->len);
+}
+
+static void say_frame(struct peer *peer,
+                      void (*write)(struct json_out *out, const struct older_frame *frame),
+                      const char *seq, size_t seq_len)
+{
+    char buffer[SMALL_FRAME_MAX], message_id[37];
+    struct json_out out = {.buffer = buffer, .capacity = sizeof(buffer)};
+    struct older_frame frame = {.timestamp_us = clock_wall_us(),
+                                .message_id = message_id,
+                                .seq = seq,
+                                .seq_len = seq_len};
+    uint8_t random[16];
+
+    random_bytes(&peer->bench->random, random, sizeof(random));
+    uuid_write(message_id, random);
+    write(&out, &frame);
+    say(peer, &out);
+}
+
+void older_ping(struct peer *peer)
+{
+    char seq[24];
+    int len = snprintf(seq, sizeof(seq), "%llu", PING_SEQ_FIRST + peer->link.ping_seq++);
+
+    say_frame(peer, older_write_ping, seq, (size_t)len);
+}
+
+static void answer(struct peer *peer, const struct json_doc *doc,
+                   void (*write)(struct json_out *out, const struct older_frame *frame))
+{
+    struct older_frame asked;
+
+    older_read_seq(doc, doc->items, &asked);
+    say_frame(peer, write, asked.seq, asked.seq_len);
+}
+
+/* ---- Answers in ---- */
+
+static void end(struct peer *peer, uint64_t number, parley_outcome outcome, const char *detail)
+{
+    if (!delivery_answer(&peer->delivery, number, outcome, 0, detail))
+        return;
+    link_clear_suspicion(peer);
+    peer_flush(peer); /* while `detail` is there */
+}
+
+static bool anything_unanswered(const struct peer *peer)
+{
+    return peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET &&
+           peer->delivery.outstanding > 0;
+}
+
+/* `number` as the answer said it; the front is never a void. */
+static void on_answer(struct peer *peer, enum older_reference reference, uint64_t number,
+                      parley_outcome outcome, const char *detail)
+{
+    if (reference == REFERENCE_NUMBER)
+        end(peer, number, outcome, detail);
+    else if (reference == REFERENCE_NONE && anything_unanswered(peer))
+        end(peer, peer->delivery.front->number, outcome, detail);
+}
+
+static void on_rate_limit(struct peer *peer)
+{
+    if (!anything_unanswered(peer))
+        return;
+    if (delivery_unanswered(&peer->delivery, 2) > 1) /* some of them may have been taken */
+        delivery_doubt(&peer->delivery, false);
+    delivery_lost(&peer->delivery);
+    peer->link.pause_ns = now_ns(peer) + RATE_WINDOW_NS;
+}
+
+/* An error that fits any of several messages: none of them is called refused. */
+static void end_all(struct peer *peer, const char *text)
+{
+    char detail[PARLEY_DETAIL_MAX];
+
+    snprintf(detail, sizeof(detail), "it or another one was refused: %.200s", text);
+    while (peer->delivery.outstanding > 0)
+        delivery_answer(&peer->delivery, peer->delivery.front->number, PARLEY_SENT, 0, detail);
+    link_clear_suspicion(peer);
+    peer_flush(peer); /* while `detail` is there */
+}
+
+static void on_error(struct peer *peer, const struct json_doc *doc)
+{
+    char text[PARLEY_DETAIL_MAX];
+    uint64_t number = 0;
+    enum older_reference reference = older_read_error(doc, doc->items, &number);
+
+    error_read(doc, doc->items, text, sizeof(text));
+    log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
+    if (strncmp(text, RATE_LIMIT_TEXT, sizeof(RATE_LIMIT_TEXT) - 1) == 0)
+        on_rate_limit(peer);
+    else if (reference == REFERENCE_NUMBER || delivery_unanswered(&peer->delivery, 2) == 1)
+        on_answer(peer, reference, number, PARLEY_REJECTED, text);
+    else if (reference == REFERENCE_NONE && anything_unanswered(peer))
+        end_all(peer, text);
+}
+
+static void on_status(struct peer *peer, const struct json_doc *doc)
+{
+    uint64_t number = 0;
+    enum older_reference reference = older_read_received(doc, doc->items, &number);
+
+    on_answer(peer, reference, number, PARLEY_DELIVERED, "");
+}
+
+static void on_client_ack(struct peer *peer, const struct json_doc *doc)
+{
+    uint64_t number = 0;
+    enum older_reference reference =
+        older_read_client_ack(doc, doc->items, peer->session_random, &number);
+
+    on_answer(peer, reference, number, PARLEY_DELIVERED, "");
+}
+
+/* Over the WebSocket that we opened. A carrier's connection answers for itself. */
+static void on_request(struct peer *peer, const struct json_doc *doc, const char *text,
+                       size_t len)
+{
+    switch (frame_kind(doc, doc->items)) {
+    case FRAME_PING:
+        answer(peer, doc, older_write_pong);
+        break;
+    case FRAME_CAPABILITIES:
+        if (!older_is_acknowledged(doc, doc->items))
+            answer(peer, doc, older_write_capabilities);
+        break;
+    case FRAME_ENVELOPE:
+    case FRAME_OTHER:
+        connection_frame(peer->link.inbound, doc, text, len);
+        break;
+    default:
+        break; /* a pong above all: answering it would never end */
+    }
+}
+
+void older_frame(struct peer *peer, const struct json_doc *doc, const char *text, size_t len)
+{
+    switch (frame_kind(doc, doc->items)) {
+    case FRAME_ACK:
+        if (peer->link.dialect == CONNECTION_CLIENT)
+            on_client_ack(peer, doc);
+        break;
+    case FRAME_STATUS:
+        on_status(peer, doc);
+        break;
+    case FRAME_ERROR:
+        on_error(peer, doc);
+        break;
+    default:
+        if (peer->link.carrier == NULL && peer->link.inbound != NULL)
+            on_request(peer, doc, text, len);
+        break;
+    }
+}
+
+/* ---- Open, and time passing ---- */
+
+void older_open(struct peer *peer, const char *entity)
+{
+    struct link *link = &peer->link;
+
+    snprintf(link->entity, sizeof(link->entity), "%s", entity[0] != '\0' ? entity : peer->id);
+    link->inbound = connection_on_link(peer->bench, &link->ws, link->entity);
+    if (link->inbound == NULL) {
+        link_give_up(peer, 1013, "out of memory");
+        return;
+    }
+    link->inbound->dialect = CONNECTION_MANAGER;
+    link->hello_due = false;
+    link->answers = 0;
+    link_open_with(peer, CONNECTION_MANAGER, 0, OLDER_IN_FLIGHT_MAX);
+    link_start_heartbeat(peer);
+}
+
+/* When the oldest unanswered message has been silent for too long. */
+static uint64_t silent_at_ns(const struct peer *peer)
+{
+    uint64_t now_ms = now_ns(peer) / NS_PER_MS;
+    uint32_t age_ms;
+
+    if (!anything_unanswered(peer))
+        return CLOCK_NEVER;
+    age_ms = (uint32_t)now_ms - peer->delivery.front->sent_ms;
+    return (now_ms - age_ms + peer->runtime->options.ack_timeout_ms) * NS_PER_MS;
+}
+
+uint64_t older_next_ns(const struct peer *peer)
+{
+    uint64_t silent_ns = silent_at_ns(peer);
+
+    return silent_ns < peer->link.turn_ns ? silent_ns : peer->link.turn_ns;
+}
+
+void older_timer(struct peer *peer, uint64_t now)
+{
+    if (peer->link.turn_ns <= now)
+        peer->link.turn_ns = CLOCK_NEVER; /* peer_pump() tries again */
+    while (silent_at_ns(peer) <= now)
+        end(peer, peer->delivery.front->number, PARLEY_SENT,
+            "the peer acknowledged nothing within ack_timeout_ms");
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Complete envelopes. A parley's, with base_seq, go by the receiver's rule alone. Those of
+ * older peers say no base_seq and perhaps no number: their message ids and nonces are
+ * remembered for a while, so that what comes again gets its outcome again and is not run
+ * again. Messages without a number of their own are counted by us, in a session of their
+ * sender's that has no id.
+ */
+#include "peers/session.h"
+
+#include <string.h>
+
+/* ---- What came before ---- */
+
+struct text {
+    enum seen_kind kind;
+    const char *text;
+};
+
+#define TEXTS_MAX 2
+
+static uint32_t texts_of(const struct envelope *envelope, struct text texts[TEXTS_MAX])
+{
+    uint32_t count = 0;
+
+    if (envelope->message_id[0] != '\0')
+        texts[count++] = (struct text){SEEN_MESSAGE_ID, envelope->message_id};
+    if (envelope->nonce[0] != '\0')
+        texts[count++] = (struct text){SEEN_NONCE, envelope->nonce};
+    return count;
+}
+
+static bool came_before(const struct session *session, const struct text *texts,
+                        uint32_t count, uint64_t *ret_number)
+{
+    uint64_t now_ns = worker_now_ns(session->bench->worker);
+
+    for (uint32_t i = 0; session->seen != NULL && i < count; i++) {
+        if (seen_find(session->seen, texts[i].kind, texts[i].text, strlen(texts[i].text),
+                      now_ns, ret_number))
+            return true;
+    }
+    return false;
+}
+
+static bool reserve(struct session *session, uint32_t count)
+{
+    const struct alloc *alloc = &session->runtime->alloc;
+    uint8_t key[SEEN_KEY_BYTES];
+
+    if (session->seen == NULL) {
+        session->seen = alloc_zeroed(alloc, sizeof(*session->seen));
+        if (session->seen == NULL)
+            return false;
+        random_bytes(&session->bench->random, key, sizeof(key));
+        seen_init(session->seen, alloc, session->runtime->options.nonces_max, key);
+    }
+    return seen_reserve(session->seen, count, worker_now_ns(session->bench->worker)) ==
+           PARLEY_OK;
+}
+
+static void remember(struct session *session, const struct text *texts, uint32_t count,
+                     uint64_t number)
+{
+    uint64_t now_ns = worker_now_ns(session->bench->worker);
+
+    for (uint32_t i = 0; i < count; i++)
+        seen_add(session->seen, texts[i].kind, texts[i].text, strlen(texts[i].text), now_ns,
+                 number);
+}
+
+/* ---- Beginning ---- */
+
+static bool is_numbered(const struct session *session, const struct envelope *envelope)
+{
+    return session->session_id[0] != '\0' && envelope->number != 0;
+}
+
+static enum session_begun begun(enum receive_decision decision)
+{
+    switch (decision) {
+    case RECEIVE_RUN:
+        return SESSION_RUN;
+    case RECEIVE_REPEAT:
+        return SESSION_REPEAT;
+    case RECEIVE_GAP:
+        return SESSION_GAP;
+    case RECEIVE_FULL:
+    case RECEIVE_NO_MEMORY:
+        break;
+    }
+    return SESSION_BUSY;
+}
+
+static enum session_begun begin_old(struct session *session, const struct envelope *envelope,
+                                    uint64_t *ret_number)
+{
+    struct receive *receive = &session->receive;
+    struct text texts[TEXTS_MAX];
+    uint32_t count = texts_of(envelope, texts);
+    uint64_t next = receive->watermark + 1, number = next;
+    bool known = receive->known;
+    enum session_begun result;
+
+    if (came_before(session, texts, count, ret_number))
+        return SESSION_REPEAT;
+    if (is_numbered(session, envelope))
+        number = envelope->number;
+    if (known && number < next)
+        return SESSION_STALE;
+    if (count > 0 && !reserve(session, count))
+        return SESSION_BUSY;
+    result = begun(receive_begin_old(receive, number));
+    if (result != SESSION_RUN)
+        return result;
+    if (known && number > next)
+        session->bench->counts.sequence_gaps++;
+    remember(session, texts, count, number);
+    *ret_number = number;
+    return SESSION_RUN;
+}
+
+enum session_begun session_begin(struct session *session, const struct envelope *envelope,
+                                 uint64_t *ret_number)
+{
+    if (envelope->base_seq == 0 || !is_numbered(session, envelope))
+        return begin_old(session, envelope, ret_number);
+    *ret_number = envelope->number;
+    receive_base(&session->receive, envelope->base_seq);
+    return begun(receive_begin(&session->receive, envelope->number));
+}
+
+/* ---- POST /message ---- */
+
+bool session_message(struct session *session, struct inbound_request *request,
+                     const struct json_doc *doc)
+{
+    struct envelope_error error;
+    struct envelope envelope;
+
+    if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK) {
+        session_answer_detail(request, 400, error.text);
+        return true;
+    }
+    request->old_form = envelope.base_seq == 0;
+    switch (session_begin(session, &envelope, &request->until)) {
+    case SESSION_RUN:
+        session_run_handler(session, &envelope, request->until, PARLEY_TRANSPORT_HTTP);
+        break;
+    case SESSION_REPEAT:
+        session->bench->counts.repeats++;
+        break;
+    case SESSION_STALE:
+        session->bench->counts.repeats++;
+        session_answer_detail(request, 400, "SEQUENCE_ERROR");
+        return true;
+    case SESSION_GAP:
+        session_answer_detail(request, 409, "SEQUENCE_GAP");
+        return true;
+    case SESSION_BUSY:
+        session_answer_detail(request, 503, "try again later");
+        return true;
+    }
+    return session_answer_or_wait(request);
+}

@@ -1,0 +1,827 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What an older HTTP service gets from us, byte for byte, and what we make of each of its
+ * answers.
+ */
+#include "test/peers/nodes.h"
+#include "test/peers/old_service.h"
+
+struct world {
+    struct old_service service;
+    parley *node;
+    parley_peer peer;
+    struct tally tally;
+    parley_options options; /* to be changed before world_open() */
+    parley_peer_options peer_options;
+};
+
+static void world_prepare(struct world *world)
+{
+    memset(world, 0, sizeof(*world));
+    pthread_mutex_init(&world->tally.mutex, NULL);
+    node_options(&world->options, "node");
+    world->options.http_backoff_ms = 1;
+    world->options.reconnect_min_ms = 1;
+    world->options.reconnect_max_ms = 20;
+    world->options.ttl_ms = 20000;
+    parley_peer_options_init(&world->peer_options);
+    world->peer_options.preference = PARLEY_HTTP_ONLY;
+    world->peer_options.preference_set = true;
+    world->peer_options.pace = false;
+}
+
+static void world_open(struct world *world, const struct old_answer *answers, size_t len)
+{
+    char url[64];
+
+    if (answers != NULL)
+        old_start(&world->service, 0, answers, len);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u", world->service.port);
+    world->node = node_open(&world->options);
+    CHECK_STATUS(parley_peer_add(world->node, "old", url, &world->peer_options, &world->peer),
+                 OK);
+}
+
+#define WORLD_OPEN(world, answers) \
+    world_open((world), (answers), sizeof(answers) / sizeof((answers)[0]))
+
+static void world_close(struct world *world)
+{
+    check_adds_up(world->node);
+    CHECK_STATUS(parley_close(world->node), OK);
+    old_stop(&world->service);
+    CHECK_U64(atomic_load(&world->service.overlaps), 0);
+}
+
+/* Posts one message, waits for its result. */
+static void send_one(struct world *world)
+{
+    uint64_t results = atomic_load(&world->tally.results);
+
+    CHECK_STATUS(post(world->node, world->peer, "{\"a\":1}", &world->tally), OK);
+    CHECK(check_wait(&world->tally.results, results + 1));
+}
+
+static uint64_t outcomes(struct world *world, parley_outcome outcome)
+{
+    return atomic_load(&world->tally.outcomes[outcome]);
+}
+
+static uint64_t requests(struct world *world)
+{
+    return atomic_load(&world->service.requests);
+}
+
+/* ---- The request's bytes ---- */
+
+/* Copies `text` with what differs each time replaced: '#' for digits, '*' for the rest. */
+static void mask_value(char *text, const char *key, char mask)
+{
+    char *at = strstr(text, key);
+
+    CHECK(at != NULL);
+    if (at == NULL)
+        return;
+    at += strlen(key);
+    while (*at != '\0' && strchr("\",}", *at) == NULL)
+        *at++ = mask;
+}
+
+static void check_body(const char *body, const char *expected)
+{
+    char text[1024], squeezed[1024];
+    size_t len = 0;
+
+    snprintf(text, sizeof(text), "%s", body);
+    mask_value(text, "\"timestamp\":", '#');
+    mask_value(text, "\"nonce\":\"", '*');
+    mask_value(text, "\"message_id\":\"", '*');
+    if (strstr(text, "\"session_id\":\"") != NULL)
+        mask_value(text, "\"session_id\":\"", '*');
+    for (const char *at = text; *at != '\0'; at++) {
+        if ((*at != '#' && *at != '*') || len == 0 || squeezed[len - 1] != *at)
+            squeezed[len++] = *at;
+    }
+    squeezed[len] = '\0';
+    CHECK_TEXT(squeezed, expected);
+}
+
+#define BODY_1_0(number)                                                               \
+    "{\"payload\":{\"a\":1},\"timestamp\":#,\"nonce\":\"*\",\"signature\":null,"       \
+    "\"encrypted_payload\":null,\"sender_public_key\":null,\"jwt_token\":null,"        \
+    "\"sender_id\":\"node\",\"recipient_id\":\"old\",\"session_id\":\"*\",\"sequence_" \
+    "num\":" number                                                                    \
+    ",\"version\":\"1.0\",\"msg_type\":\"test\",\"message_id\":\"*\",\"type\":"        \
+    "\"peer_message\"}"
+#define BODY_0_3                                                                        \
+    "{\"payload\":{\"a\":1},\"timestamp\":#,\"nonce\":\"*\",\"signature\":null,"        \
+    "\"encrypted_payload\":null,\"sender_public_key\":null,\"jwt_token\":null,"         \
+    "\"sender_id\":\"node\",\"recipient_id\":\"old\",\"version\":\"0.3\",\"msg_type\":" \
+    "\"test\",\"message_id\":\"*\",\"type\":\"peer_message\"}"
+
+static void the_request(void)
+{
+    static const struct old_answer answers[] = {{200, NULL, NULL}};
+    char expected[512];
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    snprintf(expected, sizeof(expected),
+             "POST /message HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nAccept: */*\r\n"
+             "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+             world.service.port, world.service.noted[0]->body_len);
+    CHECK_TEXT(world.service.noted[0]->head, expected);
+    check_body(old_body(&world.service, 0), BODY_1_0("1"));
+    send_one(&world);
+    check_body(old_body(&world.service, 1), BODY_1_0("2"));
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 2);
+    world_close(&world);
+}
+
+/* A larger body draws no Expect and no chunks either. */
+static void a_large_request(void)
+{
+    static const struct old_answer answers[] = {{200, NULL, NULL}};
+    struct world world;
+    size_t len = 512 * 1024;
+    char *payload = malloc(len + 1);
+
+    snprintf(payload, len + 1, "{\"a\":\"%0*d\"}", (int)len - 8, 0);
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    CHECK_STATUS(post(world.node, world.peer, payload, &world.tally), OK);
+    CHECK(check_wait(&world.tally.results, 1));
+    CHECK(strcasestr(world.service.noted[0]->head, "Expect") == NULL);
+    CHECK(strcasestr(world.service.noted[0]->head, "Transfer-Encoding") == NULL);
+    CHECK(world.service.noted[0]->body_len > len);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    world_close(&world);
+    free(payload);
+}
+
+static void one_at_a_time(void)
+{
+    static const struct old_answer answers[] = {{200, NULL, NULL}};
+    struct world world;
+    char number[64];
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    for (unsigned i = 0; i < 200; i++)
+        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
+    CHECK(check_wait(&world.tally.results, 200));
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 200);
+    CHECK_U64(requests(&world), 200);
+    CHECK_U64(atomic_load(&world.service.connections), 1);
+    for (unsigned i = 0; i < 200; i++) {
+        snprintf(number, sizeof(number), "\"sequence_num\":%u,", i + 1);
+        CHECK_CONTAINS(old_body(&world.service, i), number);
+    }
+    world_close(&world);
+}
+
+/* ---- What each answer means ---- */
+
+struct row {
+    struct old_answer answer;
+    parley_outcome outcome;
+    unsigned requests, http_code;
+    const char *detail;
+};
+
+static void check_row(const struct row *row)
+{
+    struct old_answer answers[2] = {row->answer, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.envelope_version = PARLEY_ENVELOPE_1_0;
+    world_open(&world, answers, row->outcome == PARLEY_DELIVERED ? 2 : 1);
+    send_one(&world);
+    if (!CHECK_U64(outcomes(&world, row->outcome), 1) ||
+        !CHECK_U64(requests(&world), row->requests) ||
+        !CHECK_U64(world.tally.http_code, row->http_code) ||
+        !CHECK_TEXT(world.tally.detail, row->detail))
+        fprintf(stderr, "    after %u %s\n", row->answer.code, row->answer.body);
+    world_close(&world);
+}
+
+#define DETAIL(text) "{\"detail\":\"" text "\"}"
+
+static void final_answers(void)
+{
+    static const struct row rows[] = {
+        {{200, NULL, NULL}, PARLEY_DELIVERED, 1, 200, ""},
+        {{202, "", NULL}, PARLEY_DELIVERED, 1, 200, ""},
+        {{400, DETAIL("Invalid JSON"), NULL}, PARLEY_REJECTED, 1, 400, "Invalid JSON"},
+        {{400, DETAIL("Invalid signature"), NULL},
+         PARLEY_REJECTED,
+         1,
+         400,
+         "Invalid signature"},
+        {{400, DETAIL("SESSION_EXPIRED"), NULL}, PARLEY_REJECTED, 1, 400, "SESSION_EXPIRED"},
+        {{400, DETAIL("SEQUENCE_ERROR"), NULL}, PARLEY_REJECTED, 1, 400, "SEQUENCE_ERROR"},
+        {{400, DETAIL("Handler error: no such order"), NULL},
+         PARLEY_REJECTED,
+         1,
+         400,
+         "Handler error: no such order"},
+        {{400, "not JSON", NULL}, PARLEY_REJECTED, 1, 400, "HTTP 400"},
+        {{401, "", NULL}, PARLEY_REJECTED, 1, 401, "HTTP 401"},
+        {{403, DETAIL("Forbidden"), NULL}, PARLEY_REJECTED, 1, 403, "Forbidden"},
+        {{404, DETAIL("Not Found"), NULL}, PARLEY_REJECTED, 1, 404, "Not Found"},
+        {{405, DETAIL("Method Not Allowed"), NULL},
+         PARLEY_REJECTED,
+         1,
+         405,
+         "Method Not Allowed"},
+        {{409, "", NULL}, PARLEY_REJECTED, 1, 409, "HTTP 409"},
+        {{413, "", NULL}, PARLEY_REJECTED, 1, 413, "HTTP 413"},
+        {{422, "", NULL}, PARLEY_REJECTED, 1, 422, "HTTP 422"},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        check_row(&rows[i]);
+}
+
+static void passing_failures(void)
+{
+    static const struct row rows[] = {
+        {{500, "oops", NULL}, PARLEY_EXHAUSTED, 3, 500, "HTTP 500"},
+        {{502, "", NULL}, PARLEY_EXHAUSTED, 3, 502, "HTTP 502"},
+        {{503, DETAIL("busy"), NULL}, PARLEY_EXHAUSTED, 3, 503, "busy"},
+        {{504, "", NULL}, PARLEY_EXHAUSTED, 3, 504, "HTTP 504"},
+        {{301, "", "Location: http://127.0.0.1:1/\r\n"}, PARLEY_EXHAUSTED, 3, 301, "HTTP 301"},
+        {{500, "", NULL}, PARLEY_DELIVERED, 2, 200, ""},
+        {{408, "", NULL}, PARLEY_DELIVERED, 2, 200, ""},
+        {{0, NULL, NULL}, PARLEY_DELIVERED, 2, 200, ""},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        check_row(&rows[i]);
+}
+
+static bool tried_often(void *user)
+{
+    parley_stats stats = {.size = sizeof(stats)};
+
+    parley_stats_get(((struct world *)user)->node, &stats);
+    return stats.http_requests >= 30;
+}
+
+static void nobody_there(void)
+{
+    static const struct old_answer answers[] = {{200, NULL, NULL}};
+    struct world world;
+    uint16_t port;
+
+    world_prepare(&world);
+    world.peer_options.pace = true;
+    world.options.http_attempts = 100;
+    WORLD_OPEN(&world, answers);
+    port = world.service.port;
+    old_stop(&world.service); /* refused from now on */
+    for (unsigned i = 0; i < 5; i++)
+        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
+    CHECK(check_until(tried_often, &world));
+    memset(&world.service, 0, sizeof(world.service));
+    old_start(&world.service, port, answers, 1);
+    CHECK(check_wait(&world.tally.results, 5));
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 5); /* refusals have not used up the pace */
+    CHECK_U64(requests(&world), 5);
+    world_close(&world);
+}
+
+static void no_answer_in_time(void)
+{
+    static const struct old_answer answers[] = {{0, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_EXHAUSTED), 1);
+    CHECK(requests(&world) >= 3);
+    world_close(&world);
+}
+
+static void the_same_again(void)
+{
+    static const struct old_answer answers[] = {
+        {503, "", NULL}, {0, NULL, NULL}, {200, NULL, NULL}};
+    char id[64], number[64];
+    const char *at;
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(requests(&world), 3);
+    at = strstr(old_body(&world.service, 0), "\"message_id\":");
+    snprintf(id, sizeof(id), "%.51s", at != NULL ? at : "");
+    snprintf(number, sizeof(number), "\"sequence_num\":1,");
+    for (size_t i = 0; i < 3; i++) {
+        CHECK_CONTAINS(old_body(&world.service, i), id);
+        CHECK_CONTAINS(old_body(&world.service, i), number);
+    }
+    world_close(&world);
+}
+
+/* ---- SEQUENCE_ERROR ---- */
+
+static void sequence_error_row(const struct old_answer *answers, size_t len,
+                               parley_outcome outcome)
+{
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.envelope_version = PARLEY_ENVELOPE_1_0;
+    world.options.http_attempts = 10;
+    world_open(&world, answers, len);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, outcome), 1);
+    CHECK_U64(requests(&world), len);
+    world_close(&world);
+}
+
+#define SEQUENCE_ERROR                      \
+    {                                       \
+        400, DETAIL("SEQUENCE_ERROR"), NULL \
+    }
+#define LIMITED                           \
+    {                                     \
+        400, DETAIL("rate_limited"), NULL \
+    }
+#define SEQUENCE_ERROR_ROW(answers, outcome) \
+    sequence_error_row((answers), sizeof(answers) / sizeof((answers)[0]), (outcome))
+
+static void sequence_errors(void)
+{
+    static const struct old_answer first[] = {SEQUENCE_ERROR};
+    static const struct old_answer after_500[] = {{500, "", NULL}, SEQUENCE_ERROR};
+    static const struct old_answer after_silence[] = {{0, NULL, NULL}, SEQUENCE_ERROR};
+    static const struct old_answer after_limit[] = {LIMITED, SEQUENCE_ERROR};
+    static const struct old_answer after_both[] = {{503, "", NULL}, LIMITED, SEQUENCE_ERROR};
+
+    SEQUENCE_ERROR_ROW(first, PARLEY_REJECTED);
+    SEQUENCE_ERROR_ROW(after_500, PARLEY_DELIVERED);
+    SEQUENCE_ERROR_ROW(after_silence, PARLEY_DELIVERED);
+    SEQUENCE_ERROR_ROW(after_limit, PARLEY_REJECTED); /* the first one was turned away */
+    SEQUENCE_ERROR_ROW(after_both, PARLEY_DELIVERED);
+}
+
+/* curl itself repeats a request when a reused connection ends without an answer. */
+static void sequence_error_after_curls_repeat(void)
+{
+    static const struct old_answer answers[] = {
+        {200, NULL, NULL}, {0, NULL, NULL}, SEQUENCE_ERROR};
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 2);
+    CHECK_U64(requests(&world), 3);
+    CHECK_U64(world.tally.attempts, 1);
+    world_close(&world);
+}
+
+/* ---- "0.3" ---- */
+
+static void falls_back_once(void)
+{
+    static const struct old_answer answers[] = {
+        {500, "", NULL}, {200, NULL, NULL}, {400, DETAIL("no"), NULL}, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    world.options.http_attempts = 1; /* both forms are one attempt */
+    world.options.http_backoff_ms = 600000;
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    check_body(old_body(&world.service, 0), BODY_1_0("1"));
+    check_body(old_body(&world.service, 1), BODY_0_3);
+    send_one(&world);
+    send_one(&world);
+    check_body(old_body(&world.service, 2), BODY_0_3);
+    check_body(old_body(&world.service, 3), BODY_0_3);
+    CHECK_U64(requests(&world), 4);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 2);
+    CHECK_U64(outcomes(&world, PARLEY_REJECTED), 1);
+    world_close(&world);
+}
+
+static void a_refusal_of_its_own_settles_it(void)
+{
+    static const struct old_answer answers[] = {
+        {500, "", NULL}, {400, DETAIL("Handler error: x"), NULL}, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_TEXT(world.tally.detail, "Handler error: x");
+    send_one(&world);
+    check_body(old_body(&world.service, 2), BODY_0_3);
+    CHECK_U64(outcomes(&world, PARLEY_REJECTED), 1);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    world_close(&world);
+}
+
+static void not_the_version(void)
+{
+    static const struct old_answer answers[] = {{500, "", NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_EXHAUSTED), 1);
+    CHECK_U64(requests(&world), 4); /* three attempts, the first one in both forms */
+    check_body(old_body(&world.service, 1), BODY_0_3);
+    CHECK_CONTAINS(old_body(&world.service, 2), "\"version\":\"1.0\"");
+    CHECK_CONTAINS(old_body(&world.service, 3), "\"version\":\"1.0\"");
+    world_close(&world);
+}
+
+static void knows_only_the_newer(void)
+{
+    static const struct old_answer answers[] = {
+        {500, "", NULL},
+        {400, DETAIL("Unsupported version: 0.3"), NULL},
+        {500, "", NULL},
+        {200, NULL, NULL},
+        {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 2);
+    CHECK_U64(requests(&world), 5);
+    for (size_t i = 2; i < 5; i++)
+        CHECK_CONTAINS(old_body(&world.service, i), "\"version\":\"1.0\"");
+    world_close(&world);
+}
+
+static void silence_settles_nothing(void)
+{
+    static const struct old_answer answers[] = {
+        {500, "", NULL}, {0, NULL, NULL}, LIMITED, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(requests(&world), 4);
+    for (size_t i = 1; i < 4; i++)
+        check_body(old_body(&world.service, i), BODY_0_3);
+    world_close(&world);
+}
+
+static void configured_versions(void)
+{
+    static const struct old_answer fails[] = {{500, "", NULL}};
+    static const struct old_answer takes[] = {{200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.envelope_version = PARLEY_ENVELOPE_1_0;
+    WORLD_OPEN(&world, fails);
+    send_one(&world);
+    CHECK_U64(requests(&world), 3);
+    for (size_t i = 0; i < 3; i++)
+        CHECK_CONTAINS(old_body(&world.service, i), "\"version\":\"1.0\"");
+    world_close(&world);
+
+    world_prepare(&world);
+    world.peer_options.envelope_version = PARLEY_ENVELOPE_0_3;
+    WORLD_OPEN(&world, takes);
+    send_one(&world);
+    check_body(old_body(&world.service, 0), BODY_0_3);
+    world_close(&world);
+}
+
+#define PARLEY_HEADER "Parley: 1; max_batch_bytes=65536\r\n"
+
+static void a_parley_never_falls_back(void)
+{
+    static const struct old_answer fails[] = {{500, "", NULL}};
+    static const struct old_answer parley_fails[] = {{500, "", PARLEY_HEADER}};
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.dialect = PARLEY_DIALECT_PARLEY;
+    WORLD_OPEN(&world, fails);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_EXHAUSTED), 1);
+    CHECK_U64(requests(&world), 3);
+    for (size_t i = 0; i < 3; i++)
+        CHECK_CONTAINS(old_body(&world.service, i), "{\"type\":\"batch\"");
+    world_close(&world);
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, parley_fails);
+    send_one(&world);
+    CHECK_U64(requests(&world), 3);
+    CHECK_CONTAINS(old_body(&world.service, 1), "{\"type\":\"batch\"");
+    world_close(&world);
+}
+
+static void an_older_peer_becomes_a_parley(void)
+{
+    static const struct old_answer answers[] = {
+        {500, "", NULL}, {200, NULL, NULL}, {200, NULL, PARLEY_HEADER}, {503, "", NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    send_one(&world);
+    check_body(old_body(&world.service, 2), BODY_0_3);
+    send_one(&world);
+    CHECK_CONTAINS(old_body(&world.service, 3), "{\"type\":\"batch\"");
+    CHECK_CONTAINS(old_body(&world.service, 3), "\"first_seq\":3,");
+    world_close(&world);
+}
+
+static void configured_as_older(void)
+{
+    static const struct old_answer answers[] = {{200, NULL, PARLEY_HEADER}};
+    static const parley_dialect dialects[] = {PARLEY_DIALECT_SERVICE, PARLEY_DIALECT_MANAGER};
+    struct world world;
+
+    for (size_t i = 0; i < sizeof(dialects) / sizeof(dialects[0]); i++) {
+        world_prepare(&world);
+        world.peer_options.dialect = dialects[i];
+        WORLD_OPEN(&world, answers);
+        send_one(&world);
+        send_one(&world);
+        check_body(old_body(&world.service, 0), BODY_1_0("1"));
+        check_body(old_body(&world.service, 1), BODY_1_0("2"));
+        world_close(&world);
+    }
+}
+
+/* ---- Pace and limits ---- */
+
+static void rate_limits_are_waited_out(void)
+{
+    static const struct old_answer answers[] = {LIMITED, LIMITED, {429, "", NULL},
+                                                LIMITED, LIMITED, {200, NULL, NULL}};
+    struct world world;
+    char number[64];
+
+    world_prepare(&world);
+    world.options.http_attempts = 2;
+    WORLD_OPEN(&world, answers);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
+    CHECK(check_wait(&world.tally.results, 3));
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 3);
+    CHECK_U64(requests(&world), 8);
+    for (size_t i = 0; i < 8; i++) { /* the later ones wait behind */
+        snprintf(number, sizeof(number), "\"sequence_num\":%zu,", i < 6 ? 1 : i - 4);
+        CHECK_CONTAINS(old_body(&world.service, i), number);
+    }
+    world_close(&world);
+}
+
+static void limits_use_up_no_attempt(void)
+{
+    static const struct old_answer answers[] = {
+        {503, "", NULL}, LIMITED, LIMITED, LIMITED, {503, "", NULL}, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    world.options.http_attempts = 3;
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(requests(&world), 6);
+    world_close(&world);
+}
+
+static void limits_use_up_no_try(void)
+{
+    static const struct old_answer answers[] = {
+        {503, "", NULL}, {503, "", NULL}, {503, "", NULL},  LIMITED,
+        LIMITED,         {503, "", NULL}, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.envelope_version = PARLEY_ENVELOPE_1_0;
+    world.options.http_attempts = 3;
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_EXHAUSTED), 1);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(requests(&world), 7);
+    world_close(&world);
+}
+
+/* The receiver may have no more room than for the one that it now takes. */
+static void no_burst_after_a_limit(void)
+{
+    static const struct old_answer answers[] = {LIMITED, {200, NULL, NULL}};
+    uint64_t start_ns;
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.pace = true;
+    world.peer_options.rate_per_min = 600;
+    start_ns = old_now_ns();
+    WORLD_OPEN(&world, answers);
+    for (unsigned i = 0; i < 5; i++)
+        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
+    CHECK(check_wait(&world.tally.results, 5));
+    CHECK_U64(requests(&world), 6);
+    for (uint64_t i = 1; i < 6; i++)
+        CHECK(world.service.noted[i]->came_ns - start_ns >= 18000000 + (i - 1) * 98000000);
+    world_close(&world);
+}
+
+static void limited_until_the_deadline(void)
+{
+    static const struct old_answer answers[] = {LIMITED};
+    struct world world;
+
+    world_prepare(&world);
+    world.options.ttl_ms = 300;
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_EXPIRED), 1);
+    CHECK(requests(&world) > 3);
+    world_close(&world);
+}
+
+static void retry_after_is_kept(void)
+{
+    static const struct old_answer answers[] = {
+        {400, DETAIL("rate_limited"), "Retry-After: 1\r\n"}, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK(world.service.noted[1]->came_ns - world.service.noted[0]->came_ns > 900000000);
+    world_close(&world);
+}
+
+/* A message never comes before its turn, whatever the machine does. */
+static void the_pace_is_kept(void)
+{
+    static const struct old_answer answers[] = {{200, NULL, NULL}};
+    uint64_t start_ns;
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.pace = true;
+    world.peer_options.rate_burst = 3;
+    world.peer_options.rate_per_min = 600;
+    start_ns = old_now_ns();
+    WORLD_OPEN(&world, answers);
+    for (unsigned i = 0; i < 10; i++)
+        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
+    CHECK(check_wait(&world.tally.results, 10));
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 10);
+    for (uint64_t i = 3; i < 10; i++)
+        CHECK(world.service.noted[i]->came_ns - start_ns >= (i - 2) * 98000000);
+    world_close(&world);
+}
+
+static void the_default_pace(void)
+{
+    static const struct old_answer answers[] = {{200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    world.peer_options.pace = true;
+    world.options.ttl_ms = 1000; /* the eleventh would go after 4 s */
+    WORLD_OPEN(&world, answers);
+    for (unsigned i = 0; i < 15; i++)
+        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
+    CHECK(check_wait(&world.tally.results, 15));
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 10);
+    CHECK_U64(outcomes(&world, PARLEY_EXPIRED), 5);
+    CHECK_U64(requests(&world), 10);
+    world_close(&world);
+}
+
+static void a_parley_is_not_paced(void)
+{
+    struct tally tally = TALLY_INIT;
+    parley *receiver = receiver_open(0, true), *sender;
+    parley_peer_options peer_options;
+    parley_options options;
+    parley_peer peer;
+    char url[64];
+
+    node_options(&options, "sender");
+    sender = node_open(&options);
+    parley_peer_options_init(&peer_options);
+    peer_options.preference = PARLEY_HTTP_ONLY;
+    peer_options.preference_set = true;
+    peer_options.rate_burst = 1;
+    peer_options.rate_per_min = 1;
+    CHECK(peer_options.pace);
+    url_of(receiver, url, sizeof(url));
+    CHECK_STATUS(parley_peer_add(sender, "receiver", url, &peer_options, &peer), OK);
+    for (unsigned i = 0; i < 200; i++)
+        CHECK_STATUS(post(sender, peer, "{}", &tally), OK);
+    CHECK(check_wait(&tally.results, 200));
+    CHECK_U64(tally.outcomes[PARLEY_DELIVERED], 200);
+    CHECK_STATUS(parley_close(sender), OK);
+    CHECK_STATUS(parley_close(receiver), OK);
+}
+
+/* ---- Its handler calls us back before it answers ---- */
+
+static void call_back(struct old_service *service, const struct old_request *request)
+{
+    static const char body[] =
+        "{\"version\":\"1.0\",\"msg_type\":\"task\",\"sender_id\":\"old\",\"payload\":{},"
+        "\"timestamp\":1,\"nonce\":\"n\",\"session_id\":\"s\",\"sequence_num\":1}";
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(parley_port(service->user)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char text[1024];
+    int fd = socket(AF_INET, SOCK_STREAM, 0), len;
+    ssize_t got;
+
+    (void)request;
+    CHECK(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+    len = snprintf(text, sizeof(text),
+                   "POST /message HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+                   "Content-Length: %zu\r\n\r\n%s",
+                   strlen(body), body);
+    CHECK(old_send(fd, text, (size_t)len));
+    got = recv(fd, text, sizeof(text) - 1, MSG_WAITALL);
+    text[got > 0 ? got : 0] = '\0';
+    CHECK_CONTAINS(text, "HTTP/1.1 200 ");
+    close(fd);
+}
+
+static void inbound_while_ours_is_pending(void)
+{
+    static const struct old_answer answers[] = {{200, NULL, NULL}};
+    struct seen seen = {0};
+    struct world world;
+
+    world_prepare(&world);
+    world.options.workers = 1; /* the peer and the request meet on it */
+    world.options.listen_host = "127.0.0.1";
+    world.options.listen_port = 0;
+    WORLD_OPEN(&world, answers);
+    parley_on_message(world.node, NULL, seen_handler, &seen);
+    world.service.before = call_back;
+    world.service.user = world.node;
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(seen.handled, 1);
+    CHECK_U64(requests(&world), 1);
+    world_close(&world);
+}
+
+static const struct check_test tests[] = {
+    {"a request is what it shall be, byte for byte", the_request},
+    {"a large request expects nothing and has no chunks", a_large_request},
+    {"200 messages are 200 requests in order on one connection", one_at_a_time},
+    {"2xx and 4xx are final", final_answers},
+    {"5xx, 408 and lost connections are tried again", passing_failures},
+    {"refused connections cost nothing of the pace", nobody_there},
+    {"no answer ends as exhausted", no_answer_in_time},
+    {"what is sent again keeps its number and message id", the_same_again},
+    {"SEQUENCE_ERROR means delivered if an attempt may have arrived", sequence_errors},
+    {"SEQUENCE_ERROR after curl's own repeat means delivered",
+     sequence_error_after_curls_repeat},
+    {"a 500 is tried once as 0.3, which then stays", falls_back_once},
+    {"a refusal of its own settles the version", a_refusal_of_its_own_settles_it},
+    {"a 500 to 0.3 as well leads back to 1.0", not_the_version},
+    {"a peer that knows only 1.0 gets 1.0", knows_only_the_newer},
+    {"neither silence nor a limit settles the version", silence_settles_nothing},
+    {"a configured version stays", configured_versions},
+    {"a parley never gets 0.3", a_parley_never_falls_back},
+    {"an older peer that becomes a parley gets batches", an_older_peer_becomes_a_parley},
+    {"a peer configured as an older one stays one", configured_as_older},
+    {"rate limits are waited out, in order", rate_limits_are_waited_out},
+    {"rate limits use up no attempt", limits_use_up_no_attempt},
+    {"nor a try of a message behind an exhausted one", limits_use_up_no_try},
+    {"after a rate limit there is no burst", no_burst_after_a_limit},
+    {"a rate limit ends with the message's deadline", limited_until_the_deadline},
+    {"Retry-After is kept", retry_after_is_kept},
+    {"the pace is kept", the_pace_is_kept},
+    {"the default pace lets ten out at once", the_default_pace},
+    {"a parley is not paced", a_parley_is_not_paced},
+    {"inbound requests are served while ours is pending", inbound_while_ours_is_pending},
+};
+
+CHECK_MAIN("older http peers", tests)

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The migration page is true to the tests: the last cell of each row of its tables names
+ * the test that shows the row, as `file`: words of it, and that file has these words.
+ */
+#include <stdint.h>
+
+#include "test/build_tree.h"
+#include "test/check.h"
+
+#define TEXT_MAX   (1 << 20)
+#define ROW_MAX    2048
+#define ROWS_LEAST 40
+
+/** The text of the last cell, cut out of the row in place. @return NULL: not a row */
+static char *last_cell(char *row)
+{
+    char *end = strrchr(row, '|');
+    char *start;
+
+    if (row[0] != '|' || end == row)
+        return NULL;
+    *end = '\0';
+    start = strrchr(row, '|');
+    return start != NULL ? start + 1 : NULL;
+}
+
+/** Checks one "`file`: words". @return what follows it, or NULL: it says no such thing */
+static char *check_reference(const struct build_tree *tree, char *at)
+{
+    char *path = strchr(at, '`');
+    char *path_end = path != NULL ? strchr(path + 1, '`') : NULL;
+    char *words, *words_end, *text;
+
+    if (path_end == NULL || strncmp(path_end, "`: ", 3) != 0)
+        return NULL;
+    *path_end = '\0';
+    words = path_end + 3;
+    words_end = words + strcspn(words, ";");
+    if (*words_end == ';')
+        *words_end++ = '\0';
+    for (size_t len = strlen(words); len > 0 && words[len - 1] == ' '; len--)
+        words[len - 1] = '\0';
+    text = file_read(tree->source, path + 1, TEXT_MAX);
+    if (text == NULL)
+        CHECK_TEXT(path + 1, "(a file of the project)");
+    else
+        CHECK_CONTAINS(text, words);
+    free(text);
+    return words_end;
+}
+
+static void check_row(const struct build_tree *tree, const char *line, size_t len)
+{
+    char row[ROW_MAX];
+    char *cell;
+    unsigned references = 0;
+
+    if (!CHECK(len < sizeof(row)))
+        return;
+    memcpy(row, line, len);
+    row[len] = '\0';
+    cell = last_cell(row);
+    while (cell != NULL && strchr(cell, '`') != NULL) {
+        cell = check_reference(tree, cell);
+        references += cell != NULL;
+    }
+    if (references == 0)
+        check_text_(row, "a row that names its test", "row", __FILE__, __LINE__);
+}
+
+/** @return whether the table's head or the line under it */
+static bool is_head(const char *line)
+{
+    const char *next = strchr(line, '\n');
+
+    return strncmp(line, "| ---", 5) == 0 ||
+           (next != NULL && strncmp(next + 1, "| ---", 5) == 0);
+}
+
+static void rows_name_their_tests(void)
+{
+    struct build_tree tree;
+    uint64_t rows = 0;
+    char *page;
+
+    if (!CHECK(build_tree_find(&tree)))
+        return;
+    page = file_read(tree.source, "include/manual/migration.md", TEXT_MAX);
+    if (!CHECK(page != NULL))
+        return;
+    for (const char *line = page; line != NULL && *line != '\0';) {
+        size_t len = strcspn(line, "\n");
+
+        if (line[0] == '|' && !is_head(line)) {
+            check_row(&tree, line, len);
+            rows++;
+        }
+        line = line[len] == '\n' ? line + len + 1 : NULL;
+    }
+    CHECK(rows >= ROWS_LEAST);
+    free(page);
+}
+
+static const struct check_test tests[] = {
+    {"each row of the migration page names a test that exists", rows_name_their_tests},
+};
+
+CHECK_MAIN("manual", tests)
