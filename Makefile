@@ -6,6 +6,7 @@ endif
 BUILD    ?= build
 OPT      ?= -O2
 SANITIZE ?=
+COVERAGE ?=
 V        ?=
 
 # `make V=1` shows the commands.
@@ -16,8 +17,9 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes \
             -Wmissing-prototypes -Wundef -Wvla -Wimplicit-fallthrough
 CPPFLAGS += -D_GNU_SOURCE -I. -Iinclude
 CFLAGS   += -std=c17 -g $(OPT) $(WARNINGS) -fvisibility=hidden -fPIC -fno-omit-frame-pointer \
-            -MMD -MP -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined)
-LDFLAGS  += -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+            -MMD -MP -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined) \
+            $(if $(COVERAGE),-fprofile-instr-generate -fcoverage-mapping)
+LDFLAGS  += -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(if $(COVERAGE),-fprofile-instr-generate)
 LDLIBS   += -lwebsockets -lev -lcurl -lssl -lcrypto -lcjson -lyaml -lm
 
 LIB_SRC   := $(wildcard runtime/*.c transport/*.c peers/*.c)
@@ -27,6 +29,7 @@ RIVAL_SRC := $(wildcard bench/rivals/*.c)
 TEST_SRC  := $(sort $(wildcard test/test_*.c test/*/test_*.c))
 TEST_LIB  := test/check.c
 HELPERS   := $(BUILD)/test/differential/json_judge $(BUILD)/test/interop/driver
+FUZZ_SRC  := $(sort $(wildcard test/fuzz/*.c))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
@@ -34,13 +37,15 @@ CLI_OBJ   := $(call obj,$(CLI_SRC))
 BENCH_OBJ := $(call obj,$(BENCH_SRC))
 TESTS     := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 RIVALS    := $(patsubst bench/rivals/%.c,$(BUILD)/rivals/%,$(RIVAL_SRC))
+FUZZERS   := $(patsubst test/fuzz/%.c,$(BUILD)/fuzzers/%,$(FUZZ_SRC))
 C_FILES    = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
 LIBS     := $(BUILD)/libparley.a $(BUILD)/libparley.so.0
 PROGRAMS := $(BUILD)/parley $(BUILD)/parley-bench $(RIVALS)
 
 .DEFAULT_GOAL := all
-.PHONY: help deps deps-bench run all test test-asan test-tsan bench lint format install clean nightly
+.PHONY: help deps deps-bench deps-fuzz run all test test-asan test-tsan fuzz fuzz-plants bench lint format install \
+        clean nightly
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -51,10 +56,15 @@ deps: ## install the Debian packages that building and testing need
 deps-bench: ## install what the larger comparisons need
 	$(Q)sh conf/deps.sh bench
 
+deps-fuzz:
+	$(Q)sh conf/deps.sh fuzz
+
 all: deps ## build the libraries, parley and parley-bench
 	$(Q)$(MAKE) --no-print-directory programs
 
-.PHONY: programs tests
+.PHONY: programs tests fuzzers
+fuzzers: $(FUZZERS)
+.SECONDARY: $(call obj,$(FUZZ_SRC))
 programs: $(LIBS) $(PROGRAMS)
 tests: programs $(TESTS) $(HELPERS)
 
@@ -71,11 +81,25 @@ test-asan: deps ## the tests under Address, UB and LeakSanitizer
 test-tsan: deps ## the tests under ThreadSanitizer
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan OPT=-O1 SANITIZE=thread test
 
+# Coverage is measured with the fuzzers themselves: one build serves both.
+FUZZ_SECONDS ?= 60
+FUZZ_JOBS    ?= 2
+FUZZ_MAKE     = $(MAKE) --no-print-directory CC=clang OPT=-O1 COVERAGE=1 \
+                SANITIZE=fuzzer-no-link,address,undefined
+
+fuzz: deps-fuzz ## every fuzz target for FUZZ_SECONDS, FUZZ_JOBS at a time; the parsers' coverage
+	+$(Q)$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz fuzzers
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_JOBS=$(FUZZ_JOBS) sh test/fuzz/run.sh $(BUILD)/fuzz
+
+fuzz-plants: deps-fuzz ## plants a bug per fuzz target, which has to find it within 60 s
+	+$(Q)$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz fuzzers
+	$(Q)FUZZ_MAKE="$(FUZZ_MAKE)" sh test/fuzz/plants.sh $(BUILD)/fuzz
+
 bench: all ## fan-out beside its rivals
 	$(Q)$(BUILD)/parley-bench fanout --peers 100 --messages 500000 --payload 100 --with-rivals
 
 nightly: export JSON_DOCUMENTS ?= 1000000
-nightly: test test-asan test-tsan bench ## everything, the long parts included
+nightly: test test-asan test-tsan fuzz fuzz-plants bench ## everything, the long parts included
 
 lint: deps ## formatting, clang-tidy, cppcheck, layering
 	$(Q)sh test/lint.sh
@@ -127,5 +151,10 @@ $(BUILD)/test/%: $(BUILD)/obj/test/%.o $(call obj,$(TEST_LIB)) $(BUILD)/libparle
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD    $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcunit
+
+$(BUILD)/fuzzers/%: $(BUILD)/obj/test/fuzz/%.o $(BUILD)/libparley.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LD    $@")
+	$(Q)$(CC) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that building and testing (`build`) or the larger comparisons
-# (`bench`) need. Says nothing and changes nothing when all of them are there.
+# Installs the Debian packages that building and testing (`build`), the larger comparisons
+# (`bench`) or fuzzing (`fuzz`) need. Says nothing and changes nothing when all of them are there.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -17,8 +17,12 @@ build)
 bench)
     packages="python3-aiohttp linux-perf wrk"
     ;;
+fuzz)
+    packages="gcc make clang libclang-rt-14-dev llvm-14 patch libwebsockets-dev libev-dev
+        libcurl4-openssl-dev libssl-dev libcjson-dev libyaml-dev uthash-dev"
+    ;;
 *)
-    echo "usage: $0 build|bench" >&2
+    echo "usage: $0 build|bench|fuzz" >&2
     exit 2
     ;;
 esac
@@ -73,6 +77,10 @@ prove() {
     exit 1
 }
 
+if [ "$1" = fuzz ]; then
+    prove llvm-profdata-14 merge --help
+    prove llvm-cov-14 export --help
+fi
 if [ "$1" = build ]; then
     prove pkg-config --exists libwebsockets libcurl libcrypto libcjson yaml-0.1
     prove /usr/bin/python3 -c 'import websockets, aiohttp'

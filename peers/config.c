@@ -138,6 +138,17 @@ void parley_config_each(const parley_config *config, parley_setting_fn each, voi
         tell_peer(i, &options->peers[i], each, user);
 }
 
+/* Every text of a peer, whatever keys there are. */
+static void free_texts(const struct alloc *alloc, const parley_peer_entry *entry)
+{
+    for (size_t i = 0; i < settings_count(); i++) {
+        const struct setting *setting = settings_at(i);
+
+        if (setting_of_peer(setting) && setting_has_value(setting) && setting_is_text(setting))
+            alloc_free(alloc, (void *)(uintptr_t)setting_load(setting, entry).text);
+    }
+}
+
 void parley_config_free(parley_config *config)
 {
     struct alloc alloc;
@@ -147,11 +158,8 @@ void parley_config_free(parley_config *config)
     alloc = config->alloc;
     for (size_t i = 0; i < SETTINGS_MAX; i++)
         alloc_free(&alloc, config->texts[i]);
-    for (size_t i = 0; i < config->peers_len; i++) {
-        alloc_free(&alloc, (void *)(uintptr_t)config->peers[i].id);
-        alloc_free(&alloc, (void *)(uintptr_t)config->peers[i].url);
-        alloc_free(&alloc, (void *)(uintptr_t)config->peers[i].options.ws_url);
-    }
+    for (size_t i = 0; i < config->peers_len; i++)
+        free_texts(&alloc, &config->peers[i]);
     alloc_free(&alloc, config->peers);
     alloc_free(&alloc, config);
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Overrides from the environment: PARLEY_TRANSPORT_HTTP_ATTEMPTS sets
- * transport.http.attempts. A variable that starts with a section's name but names no
- * setting is refused, because a misspelt override that is silently ignored costs hours.
+ * transport.http.attempts. A variable that names no setting is refused when it starts with
+ * a section's name, is near a setting's name or lacks only its section, because a misspelt
+ * override that is silently ignored costs hours. Others are not ours: PARLEY_TOKEN is the
+ * command's, and Kubernetes makes PARLEY_PORT and more of a service called parley.
  */
 #include "peers/config.h"
 
@@ -23,6 +25,11 @@ static void variable_name(const char *path, char *name, size_t len)
     name[used] = '\0';
 }
 
+static bool can_override(const struct setting *setting)
+{
+    return setting_has_value(setting) && !setting_of_peer(setting);
+}
+
 /* The row a variable sets, or NULL. */
 static const struct setting *variable_setting(const char *name)
 {
@@ -30,7 +37,7 @@ static const struct setting *variable_setting(const char *name)
         const struct setting *setting = settings_at(i);
         char candidate[SETTING_PATH_MAX + sizeof(VARIABLE_PREFIX)];
 
-        if (!setting_has_value(setting) || setting_of_peer(setting))
+        if (!can_override(setting))
             continue;
         variable_name(setting->path, candidate, sizeof(candidate));
         if (strcmp(candidate, name) == 0)
@@ -57,26 +64,57 @@ static bool variable_is_ours(const char *name)
     return false;
 }
 
-/* The variable nearest to a misspelt one. */
-static void suggest_variable(const char *name, char *buffer, size_t len)
+/* The setting whose name without its first sections this is: http.attempts. */
+static const struct setting *setting_by_tail(const char *path)
+{
+    for (size_t i = 0; i < settings_count(); i++) {
+        const struct setting *setting = settings_at(i);
+        const char *dot = setting->path;
+
+        while (can_override(setting) && (dot = strchr(dot, '.')) != NULL) {
+            char tail[SETTING_PATH_MAX];
+
+            snprintf(tail, sizeof(tail), "%s", ++dot);
+            for (char *at = tail; (at = strchr(at, '.')) != NULL;)
+                *at = '_';
+            if (strcmp(tail, path) == 0)
+                return setting;
+        }
+    }
+    return NULL;
+}
+
+/* The setting that a misspelt variable was meant to name, or NULL. Of one that may not be
+ * for us fewer letters can be wrong. */
+static const struct setting *setting_meant(const char *name, bool ours)
 {
     char path[SETTING_PATH_MAX];
     const struct setting *setting;
     const char *nearest;
     size_t i;
 
+    name += strlen(VARIABLE_PREFIX);
     for (i = 0; i + 1 < sizeof(path) && name[i] != '\0'; i++)
         path[i] = (char)tolower((unsigned char)name[i]);
     path[i] = '\0';
-    buffer[0] = '\0';
-    nearest = settings_nearest(path);
+    setting = setting_by_tail(path);
+    if (setting != NULL)
+        return setting;
+    nearest = ours ? settings_nearest(path) : settings_near(path, i < 8 ? 1 : 2);
     setting = nearest != NULL ? settings_find(nearest) : NULL;
-    if (setting != NULL && setting_has_value(setting) && !setting_of_peer(setting)) {
-        char candidate[SETTING_PATH_MAX + sizeof(VARIABLE_PREFIX)];
+    return setting != NULL && can_override(setting) ? setting : NULL;
+}
 
-        variable_name(setting->path, candidate, sizeof(candidate));
-        snprintf(buffer, len, "; nearest is %s", candidate);
-    }
+static parley_status refuse_variable(const char *name, const struct setting *meant,
+                                     char *error, size_t error_len)
+{
+    char candidate[SETTING_PATH_MAX + sizeof(VARIABLE_PREFIX)] = "";
+
+    if (meant != NULL)
+        variable_name(meant->path, candidate, sizeof(candidate));
+    snprintf(error, error_len, "environment: %.80s: expected a known setting%s%s", name,
+             meant != NULL ? "; nearest is " : "", candidate);
+    return PARLEY_ECONFIG;
 }
 
 static parley_status read_variable(parley_config *config, const char *name, const char *value,
@@ -87,10 +125,12 @@ static parley_status read_variable(parley_config *config, const char *name, cons
     parley_status status;
 
     if (setting == NULL) {
-        suggest_variable(name + strlen(VARIABLE_PREFIX), reason, sizeof(reason));
-        snprintf(error, error_len, "environment: %.80s: expected a known setting%s", name,
-                 reason);
-        return PARLEY_ECONFIG;
+        bool ours = variable_is_ours(name);
+        const struct setting *meant = setting_meant(name, ours);
+
+        if (meant == NULL && !ours)
+            return PARLEY_OK;
+        return refuse_variable(name, meant, error, error_len);
     }
     status = config_assign(config, setting, &config->options, value, CONFIG_VERBATIM, reason,
                            sizeof(reason));
@@ -110,8 +150,6 @@ parley_status config_read_environment(parley_config *config, char *error, size_t
             strncmp(*variable, VARIABLE_PREFIX, strlen(VARIABLE_PREFIX)) != 0)
             continue;
         snprintf(name, sizeof(name), "%.*s", (int)(equals - *variable), *variable);
-        if (!variable_is_ours(name))
-            continue;
         status = read_variable(config, name, equals + 1, error, error_len);
         if (status != PARLEY_OK)
             return status;

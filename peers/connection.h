@@ -12,12 +12,12 @@
 #include "peers/session.h"
 #include "transport/transport.h"
 
-/** What the other side speaks, as its HELLO or its first frame tells. */
+/** What the other end has shown to speak. Decided once. */
 enum connection_dialect {
     CONNECTION_UNKNOWN,
     CONNECTION_PARLEY,
-    CONNECTION_CLIENT,  /* the older client's: upper case */
-    CONNECTION_MANAGER, /* the older server's: lower case */
+    CONNECTION_CLIENT,  /* the older client's: upper case, seven keys */
+    CONNECTION_MANAGER, /* lower case, as to the older server */
 };
 
 /** A text on its way out. */
@@ -37,16 +37,22 @@ struct connection {
     struct session *session;                   /* referenced; NULL: none yet */
     struct inbound_request *detach; /* made with the attachment: leaving cannot fail */
     struct outgoing *first, *last;
+    /* older dialects: where a newer connection of the same entity replaces this one */
+    struct session *presence;        /* referenced; NULL: not there */
+    struct inbound_request *absence; /* as detach */
+    struct greeting hello;           /* as it was said; its list of rejections is gone */
+    parley_peer carried;             /* carrier.h; 0: none */
+    struct carrier_note *down;       /* made with the offer */
+    uint64_t pinged_ns;              /* 0: no ping is unanswered */
+    uint32_t asked;                  /* requests at the session's owner, and a carried peer */
+    size_t asked_bytes;              /* and their texts */
+    uint32_t errors;                 /* said since everything was last written */
+    uint16_t close_code;             /* once what is outgoing has gone; 0: none */
     enum connection_dialect dialect;
-    struct greeting hello;     /* as it was said; its list of rejections is gone */
-    parley_peer carried;       /* carrier.h; 0: none */
-    struct carrier_note *down; /* made with the offer */
-    uint64_t pinged_ns;        /* 0: no ping is unanswered */
-    uint32_t asked;            /* requests at the session's owner, and a carried peer */
-    size_t asked_bytes;        /* and their texts */
-    uint32_t errors;           /* said since everything was last written */
-    uint16_t close_code;       /* once what is outgoing has gone; 0: none */
-    bool greeted, ack_due, closed;
+    size_t answers_bytes; /* said to an older peer since everything was last written */
+    bool greeted;         /* before, nothing is written */
+    bool ack_due, closed;
+    _Atomic(bool) gone; /* as `closed`, for the owners of sessions */
 };
 
 /** A message from a session's owner to a connection on another worker. */
@@ -67,6 +73,14 @@ void connection_closed(struct ws *ws, const struct ws_closed *why);
 
 /** The inbound half of a WebSocket that a peer of ours opened. @return NULL: out of memory */
 struct connection *connection_on_link(struct bench *bench, struct ws *ws, const char *entity);
+
+/**
+ * Any frame of an older dialect has arrived on it; what it asks for is answered on the same
+ * connection, at once or when a handler has answered. On a peer's own WebSocket, set
+ * `dialect` before. In connection_older.c.
+ */
+void connection_frame(struct connection *connection, const struct json_doc *doc,
+                      const char *text, size_t len);
 
 /** A batch has arrived on it. */
 void connection_batch(struct connection *connection, const struct json_doc *doc,
@@ -104,5 +118,38 @@ void connection_noted(struct connection_note *note);
 
 /** A request of the connection's has been answered. */
 void connection_answered(struct inbound_request *request);
+
+/* ---- between the files of the connection, on its worker ----
+ *
+ *   connection.c          life, what it says and hears
+ *   connection_session.c  its session
+ *   connection_older.c    the older dialects
+ */
+
+/** Says the greeting; whatever waited for it follows. */
+void connection_say_greeting(struct connection *connection, const char *text, size_t len);
+
+/** Says an error; ends the connection if too many are unread. */
+void connection_say_error(struct connection *connection, const char *text);
+
+/** Says that a frame is refused, and counts it. */
+void connection_refuse(struct connection *connection, const char *error);
+
+/** Attaches to the session named, whose answer is the greeting; without one it closes. */
+void connection_attach(struct connection *connection);
+
+/** The connection has closed: leaves whatever it is attached to. */
+void connection_detach(struct connection *connection);
+
+/** An older peer has said who it is: takes the place of the connection that its entity has in
+ *  this dialect, and keeps it for the next one.
+ *  @return PARLEY_OK; PARLEY_ELIMIT (too many sessions); PARLEY_ENOMEM */
+parley_status connection_present(struct connection *connection);
+
+/** Pings an older client in its own way. */
+void connection_older_ping(struct connection *connection);
+
+/** An older peer's message has been answered; the request stays the caller's. */
+void connection_older_answered(struct inbound_request *request);
 
 #endif

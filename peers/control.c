@@ -119,7 +119,7 @@ parley_status rejection_read(const struct json_doc *doc, const struct json_item 
 
 /* ---- greetings ---- */
 
-static void put_capabilities(struct json_out *out, bool ours)
+void capabilities_write(struct json_out *out, bool ours)
 {
     json_put_text(out, ",\"capabilities\":[");
     if (ours)
@@ -166,14 +166,11 @@ static void put_names(struct json_out *out, const struct greeting *greeting)
         json_put_text(out, "null");
 }
 
-/* An id no two frames of one entity share in practice; nobody answers to it. */
-static void put_frame_id(struct json_out *out, const struct greeting *greeting,
-                         uint64_t timestamp_us)
+void frame_id_write(struct json_out *out, const char *node_id, uint64_t timestamp_us)
 {
     char text[ENVELOPE_ID_MAX + 32];
 
-    snprintf(text, sizeof(text), "%s:%llu", greeting->entity_id,
-             (unsigned long long)timestamp_us);
+    snprintf(text, sizeof(text), "%s:%llu", node_id, (unsigned long long)timestamp_us);
     json_put_text(out, ",\"message_id\":");
     wire_put(out, text);
 }
@@ -185,14 +182,14 @@ void greeting_write_connected(struct json_out *out, const struct greeting *greet
     json_put_text(out, "{\"type\":\"status\",\"payload\":{\"event\":\"connected\",");
     put_names(out, greeting);
     json_put_text(out, ",\"protocol_version\":\"1.1\"");
-    put_capabilities(out, greeting->parley);
+    capabilities_write(out, greeting->parley);
     json_put_text(out, ",\"timestamp\":");
     json_put_seconds(out, timestamp_us);
     if (greeting->parley)
         put_ours(out, greeting, rejected, rejected_len);
     json_put_text(out, "},\"timestamp\":");
     wire_put_iso(out, timestamp_us);
-    put_frame_id(out, greeting, timestamp_us);
+    frame_id_write(out, greeting->entity_id, timestamp_us);
     json_put_text(out, "}");
 }
 
@@ -201,14 +198,14 @@ void greeting_write_hello(struct json_out *out, const struct greeting *greeting,
                           uint64_t timestamp_us)
 {
     json_put_text(out, "{\"type\":\"HELLO\",\"payload\":{\"version\":\"1.2\"");
-    put_capabilities(out, greeting->parley);
+    capabilities_write(out, greeting->parley);
     json_put_text(out, ",");
     put_names(out, greeting);
     if (greeting->parley)
         put_ours(out, greeting, rejected, rejected_len);
     json_put_text(out, "},\"timestamp\":");
     json_put_seconds(out, timestamp_us);
-    put_frame_id(out, greeting, timestamp_us);
+    frame_id_write(out, greeting->entity_id, timestamp_us);
     json_put_text(out, "}");
 }
 

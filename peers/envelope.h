@@ -139,6 +139,13 @@ enum frame_kind frame_kind(const struct json_doc *doc, const struct json_item *r
 
 #define PARLEY_CAPABILITY "parley/1"
 
+/** Writes `,"capabilities":[…]`; `ours`: PARLEY_CAPABILITY among them. */
+void capabilities_write(struct json_out *out, bool ours);
+
+/** Writes `,"message_id":…`: an id no two frames of one node share in practice; nobody answers
+ *  to it. */
+void frame_id_write(struct json_out *out, const char *node_id, uint64_t timestamp_us);
+
 /** What both greetings say: a server's status/connected and a client's HELLO. */
 struct greeting {
     char entity_id[ENVELOPE_ID_MAX + 1];

@@ -121,9 +121,15 @@ void session_free(struct session *session)
 
 /* ---- Sweeping ---- */
 
+static bool attached(const struct session *session)
+{
+    return session->connection != NULL || session->older[0] != NULL ||
+           session->older[1] != NULL;
+}
+
 static bool in_use(const struct session *session)
 {
-    return session->connection != NULL || session->waiting != NULL || session->forgotten ||
+    return attached(session) || session->waiting != NULL || session->forgotten ||
            session->receive.watermark >
                session->receive.ack_seq; /* a handler owes an answer */
 }
@@ -144,7 +150,7 @@ bool session_sweep(struct session *session, uint64_t now_ns, bool closing)
     session_answer_late(session, now_ns, closing);
     if (session->ack_owed)
         session_progress(session);
-    if (closing ? session->connection != NULL || session->forgotten
+    if (closing ? attached(session) || session->forgotten
                 : in_use(session) || now_ns - session->used_ns < idle_ns)
         return false;
     return forget(session);
@@ -196,10 +202,10 @@ parley_status session_acquire(struct bench *bench, const char *sender, const cha
 
 /* ---- Requests' memory ---- */
 
-struct inbound_request *inbound_new(struct bench *origin, enum inbound_kind kind,
-                                    struct session *session)
+struct inbound_request *inbound_new_sized(struct bench *origin, enum inbound_kind kind,
+                                          struct session *session, size_t size)
 {
-    struct inbound_request *request = alloc_zeroed(&origin->runtime->alloc, sizeof(*request));
+    struct inbound_request *request = alloc_zeroed(&origin->runtime->alloc, size);
 
     if (request == NULL)
         return NULL;
@@ -211,12 +217,26 @@ struct inbound_request *inbound_new(struct bench *origin, enum inbound_kind kind
     return request;
 }
 
+struct inbound_request *inbound_new(struct bench *origin, enum inbound_kind kind,
+                                    struct session *session)
+{
+    return inbound_new_sized(origin, kind, session, sizeof(struct inbound_request));
+}
+
+void inbound_drop(struct inbound_request *request)
+{
+    const struct alloc *alloc;
+
+    if (request == NULL)
+        return;
+    alloc = &request->origin->runtime->alloc;
+    request->origin->requests--;
+    alloc_free(alloc, request->text);
+    alloc_free(alloc, request);
+}
+
 void inbound_free(struct inbound_request *request)
 {
-    struct parley *runtime = request->origin->runtime;
-
-    session_table_release(&runtime->sessions, request->session);
-    request->origin->requests--;
-    alloc_free(&runtime->alloc, request->text);
-    alloc_free(&runtime->alloc, request);
+    session_table_release(&request->origin->runtime->sessions, request->session);
+    inbound_drop(request);
 }

@@ -41,10 +41,11 @@ struct session {
     struct receive receive;
     struct seen *seen; /* of messages without base_seq; NULL until one came */
     uint64_t used_ns;
-    bool started;                    /* attached to its worker, in its bench's list */
-    bool forgotten;                  /* retiring */
-    bool ack_owed;                   /* there was no memory to say it */
-    struct connection *connection;   /* attached; tells it of acknowledgements */
+    bool started;                  /* attached to its worker, in its bench's list */
+    bool forgotten;                /* retiring */
+    bool ack_owed;                 /* there was no memory to say it */
+    struct connection *connection; /* attached; tells it of acknowledgements */
+    struct connection *older[2];   /* newest of an older client's, and of a lower-case one's */
     struct inbound_request *waiting; /* HTTP requests whose handlers answer later */
 };
 
@@ -54,6 +55,8 @@ enum inbound_kind {
     INBOUND_FRAME,   /* a batch on a connection: text is the acknowledgement */
     INBOUND_BATCH,   /* POST /messages */
     INBOUND_MESSAGE, /* POST /message */
+    INBOUND_SINGLE,  /* one message in a frame of its own: answered as POST /message, but
+                        text is the plain detail, or none if the message was accepted */
 };
 
 /** Something asked of a session, and its answer. */
@@ -71,7 +74,8 @@ struct inbound_request {
     size_t asked_bytes; /* counted at the connection */
     char *text;         /* what came, then the answer; ours */
     size_t len;
-    unsigned code; /* the answer's: HTTP status, or WebSocket close code (0: stay open) */
+    uint8_t dialect; /* with _ATTACH, _DETACH: enum connection_dialect */
+    unsigned code;   /* the answer's: HTTP status, or WebSocket close code (0: stay open) */
 };
 
 /** Makes a session on the calling worker; for session_table.c. */
@@ -180,12 +184,13 @@ enum session_begun {
 enum session_begun session_begin(struct session *session, const struct envelope *envelope,
                                  uint64_t *ret_number);
 
-/** POST /message. @return as session_handle() */
+/** POST /message, or an older peer's message in a frame of its own. @return as
+ * session_handle() */
 bool session_message(struct session *session, struct inbound_request *request,
                      const struct json_doc *doc);
 
-/** Answers if everything up to request->until (of POST /message: that number itself) has its
- *  outcome. @return false: it waits */
+/** Answers if everything up to request->until (of a single message: that number itself) has
+ * its outcome. @return false: it waits */
 bool session_answer_or_wait(struct inbound_request *request);
 
 /** Answers what has waited too long. */
@@ -194,6 +199,11 @@ void session_answer_late(struct session *session, uint64_t now_ns, bool closing)
 /** Makes a request. @return NULL: out of memory (the reference stays the caller's) */
 struct inbound_request *inbound_new(struct bench *origin, enum inbound_kind kind,
                                     struct session *session);
+/** The same for a request with more behind it, which is `size` bytes in all. */
+struct inbound_request *inbound_new_sized(struct bench *origin, enum inbound_kind kind,
+                                          struct session *session, size_t size);
+/** Frees a request that was not asked; the reference stays the caller's. NULL is allowed. */
+void inbound_drop(struct inbound_request *request);
 /** Releases the session's reference and frees. On the origin. */
 void inbound_free(struct inbound_request *request);
 

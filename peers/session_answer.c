@@ -103,7 +103,10 @@ void session_answer_detail(struct inbound_request *request, unsigned code, const
 {
     struct json_out out = session_scratch(request->session);
 
-    detail_write(&out, detail);
+    if (request->kind == INBOUND_SINGLE)
+        json_put_text(&out, detail);
+    else
+        detail_write(&out, detail);
     session_set_answer(request, code, &out);
 }
 
@@ -118,39 +121,55 @@ void session_answer_ack(struct inbound_request *request, unsigned code)
 /* The older service says what kind of refusal it is. */
 static void answer_rejection(struct inbound_request *request, const char *detail)
 {
+    bool old = request->old_form || request->kind == INBOUND_SINGLE;
     char text[sizeof(HANDLER_ERROR) + PARLEY_DETAIL_MAX];
 
-    snprintf(text, sizeof(text), "%s%s", request->old_form ? HANDLER_ERROR : "", detail);
+    snprintf(text, sizeof(text), "%s%s", old ? HANDLER_ERROR : "", detail);
     session_answer_detail(request, 400, text);
 }
 
-static void answer_message(struct inbound_request *request)
+static void answer_received(struct inbound_request *request)
 {
-    const char *rejected = receive_rejection(&request->session->receive, request->until);
     struct json_out out = session_scratch(request->session);
 
-    if (rejected != NULL) {
-        answer_rejection(request, rejected);
+    if (request->kind == INBOUND_SINGLE) { /* the connection knows in which words to say it */
+        alloc_free(&request->session->runtime->alloc, request->text);
+        request->text = NULL;
+        request->code = 200;
         return;
     }
     received_write(&out, request->session->runtime->node_id);
     session_set_answer(request, 200, &out);
 }
 
-/* @return false: handlers have not answered yet; the request waits */
-static bool answer_when_done(struct inbound_request *request)
+static void answer_message(struct inbound_request *request)
+{
+    const char *rejected = receive_rejection(&request->session->receive, request->until);
+
+    if (rejected != NULL)
+        answer_rejection(request, rejected);
+    else
+        answer_received(request);
+}
+
+/* A single message waits for its own outcome only, a batch for everything up to its last. */
+static bool answered(const struct inbound_request *request)
 {
     const struct receive *receive = &request->session->receive;
 
-    if (request->kind == INBOUND_MESSAGE) {
-        if (!receive_answered(receive, request->until))
-            return false;
-        answer_message(request);
-    } else {
-        if (receive->ack_seq < request->until)
-            return false;
+    return request->kind == INBOUND_BATCH ? receive->ack_seq >= request->until
+                                          : receive_answered(receive, request->until);
+}
+
+/* @return false: handlers have not answered yet; the request waits */
+static bool answer_when_done(struct inbound_request *request)
+{
+    if (!answered(request))
+        return false;
+    if (request->kind == INBOUND_BATCH)
         session_answer_ack(request, 200);
-    }
+    else
+        answer_message(request);
     return true;
 }
 
@@ -194,20 +213,29 @@ void session_progress(struct session *session)
 
 /* ---- Sweeping ---- */
 
+/* A frame waits as long as its connection is there. */
+static bool late(const struct inbound_request *request, uint64_t now_ns)
+{
+    uint64_t patience_ms = request->session->runtime->options.http_timeout_ms / 2;
+
+    if (request->kind == INBOUND_SINGLE) /* relaxed: see connection_left() */
+        return atomic_load_explicit(&request->connection->gone, memory_order_relaxed);
+    return now_ns - request->since_ns >= patience_ms * NS_PER_MS;
+}
+
 void session_answer_late(struct session *session, uint64_t now_ns, bool closing)
 {
-    uint64_t patience = session->runtime->options.http_timeout_ms * NS_PER_MS / 2;
     struct inbound_request **at = &session->waiting;
 
     while (*at != NULL) {
         struct inbound_request *request = *at;
 
-        if (!closing && now_ns - request->since_ns < patience) {
+        if (!closing && !late(request, now_ns)) {
             at = &request->next;
             continue;
         }
         *at = request->next;
-        if (request->kind == INBOUND_MESSAGE)
+        if (request->kind != INBOUND_BATCH)
             session_answer_detail(request, 503, "the handler has not answered yet");
         else
             session_answer_ack(request, 200);

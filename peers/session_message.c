@@ -6,7 +6,9 @@
  * again. Messages without a number of their own are counted by us, in a session of their
  * sender's that has no id.
  */
+#include "peers/older.h"
 #include "peers/session.h"
+#include "runtime/clock.h"
 
 #include <string.h>
 
@@ -130,30 +132,46 @@ enum session_begun session_begin(struct session *session, const struct envelope 
     return begun(receive_begin(&session->receive, envelope->number));
 }
 
-/* ---- POST /message ---- */
+/* ---- One message ---- */
+
+static parley_status read_message(const struct inbound_request *request,
+                                  const struct json_doc *doc, struct envelope *ret_envelope,
+                                  struct envelope_error *ret_error)
+{
+    if (request->kind == INBOUND_SINGLE)
+        return older_message_read(doc, doc->items, frame_kind(doc, doc->items),
+                                  clock_wall_us(), ret_envelope, ret_error);
+    return envelope_read(doc, doc->items, ret_envelope, ret_error);
+}
 
 bool session_message(struct session *session, struct inbound_request *request,
                      const struct json_doc *doc)
 {
+    bool frame = request->kind == INBOUND_SINGLE;
     struct envelope_error error;
     struct envelope envelope;
 
-    if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK) {
+    if (read_message(request, doc, &envelope, &error) != PARLEY_OK) {
         session_answer_detail(request, 400, error.text);
         return true;
     }
     request->old_form = envelope.base_seq == 0;
     switch (session_begin(session, &envelope, &request->until)) {
     case SESSION_RUN:
-        session_run_handler(session, &envelope, request->until, PARLEY_TRANSPORT_HTTP);
+        session_run_handler(session, &envelope, request->until,
+                            frame ? PARLEY_TRANSPORT_WEBSOCKET : PARLEY_TRANSPORT_HTTP);
         break;
     case SESSION_REPEAT:
         session->bench->counts.repeats++;
         break;
     case SESSION_STALE:
         session->bench->counts.repeats++;
-        session_answer_detail(request, 400, "SEQUENCE_ERROR");
-        return true;
+        if (!frame) {
+            session_answer_detail(request, 400, "SEQUENCE_ERROR");
+            return true;
+        }
+        request->until = envelope.number; /* it had arrived: a frame is told so again */
+        break;
     case SESSION_GAP:
         session_answer_detail(request, 409, "SEQUENCE_GAP");
         return true;

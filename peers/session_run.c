@@ -193,13 +193,27 @@ static void refuse_text(struct inbound_request *request)
     session_set_answer(request, CLOSE_TRY_LATER, &out);
 }
 
+/* Where the connection that is attached in this way stands. */
+static struct connection **seat_of(struct session *session,
+                                   const struct inbound_request *request)
+{
+    if (request->dialect == CONNECTION_CLIENT)
+        return &session->older[0];
+    if (request->dialect == CONNECTION_MANAGER)
+        return &session->older[1];
+    return &session->connection;
+}
+
 static void attach(struct session *session, struct inbound_request *request)
 {
+    struct connection **seat = seat_of(session, request);
     struct json_out out = session_scratch(session);
 
-    if (session->connection != NULL)
-        connection_replaced(session->connection, session);
-    session->connection = request->connection;
+    if (*seat != NULL)
+        connection_replaced(*seat, session);
+    *seat = request->connection;
+    if (request->dialect != CONNECTION_UNKNOWN)
+        return;
     session_write_greeting(session->runtime, session, &out);
     session_set_answer(request, 0, &out);
 }
@@ -214,8 +228,8 @@ bool session_handle(struct session *session, struct inbound_request *request,
         return true;
     }
     if (request->kind == INBOUND_DETACH) {
-        if (session->connection == request->connection)
-            session->connection = NULL;
+        if (*seat_of(session, request) == request->connection)
+            *seat_of(session, request) = NULL;
         return true;
     }
     if (doc == NULL &&
@@ -225,7 +239,7 @@ bool session_handle(struct session *session, struct inbound_request *request,
     }
     if (doc == NULL)
         doc = &session->bench->doc;
-    if (request->kind == INBOUND_MESSAGE)
+    if (request->kind == INBOUND_MESSAGE || request->kind == INBOUND_SINGLE)
         return session_message(session, request, doc);
     if (request->kind == INBOUND_BATCH)
         return handle_batch(session, request, doc);

@@ -336,10 +336,10 @@ static const char *leaf_of(const char *path)
     return dot != NULL ? dot + 1 : path;
 }
 
-const char *settings_nearest(const char *path)
+const char *settings_near(const char *path, size_t edits_max)
 {
     const char *nearest = NULL;
-    size_t best = 2 + strlen(leaf_of(path)) / 4; /* farther away is no misspelling */
+    size_t best = edits_max + 1;
 
     for (size_t i = 0; i < TABLE_LEN; i++) {
         size_t distance = edit_distance(path, table[i].path);
@@ -352,4 +352,9 @@ const char *settings_nearest(const char *path)
         }
     }
     return nearest;
+}
+
+const char *settings_nearest(const char *path)
+{
+    return settings_near(path, 1 + strlen(leaf_of(path)) / 4);
 }

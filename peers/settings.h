@@ -65,6 +65,9 @@ const struct setting *settings_find(const char *path);
  */
 const char *settings_nearest(const char *path);
 
+/** The same, allowing so many letters to be wrong. */
+const char *settings_near(const char *path, size_t edits_max);
+
 /** Tells whether the row is a key of a list entry, not of parley_options. */
 bool setting_of_peer(const struct setting *setting);
 

@@ -366,7 +366,8 @@ static void set_detail(struct http_call *call, const char *text)
     snprintf(call->detail, sizeof(call->detail), "%.*s", HTTP_DETAIL_MAX - 1, text);
 }
 
-/* The status line and the body; an empty one is a string, too. */
+/* The status line and the body; an empty one is a string, too. curl reads any number behind
+ * "HTTP/2", one that overflows included. */
 static parley_status take_answer(struct http_easy *easy)
 {
     struct http_call *call = easy->call;
@@ -377,6 +378,8 @@ static parley_status take_answer(struct http_easy *easy)
     if (call->response == NULL)
         return PARLEY_ENOMEM;
     curl_easy_getinfo(easy->handle, CURLINFO_RESPONSE_CODE, &code);
+    if (code < 100 || code > 999)
+        return PARLEY_EPROTO;
     call->code = (unsigned)code;
     return PARLEY_OK;
 }
@@ -387,6 +390,8 @@ static const char *why(const struct http_easy *easy, CURLcode code)
         return "the answer is larger than transport.http.response_bytes_max";
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return "the connection ended twice without an answer";
+    if (code == CURLE_OK)
+        return "the answer's status is not a number from 100 to 999";
     return easy->error[0] != '\0' ? easy->error : curl_easy_strerror(code);
 }
 

@@ -3,12 +3,14 @@
  * A message's result as commands print it, and the exit code it leads to.
  */
 #include <inttypes.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "parley.h"
 #include "peers/cli/cli.h"
 
-static const char *transport_name(parley_transport transport)
+const char *cli_transport_name(parley_transport transport)
 {
     switch (transport) {
     case PARLEY_TRANSPORT_WEBSOCKET:
@@ -21,12 +23,13 @@ static const char *transport_name(parley_transport transport)
     return "none";
 }
 
-static void print_json(size_t number, const parley_result *result)
+static void print_json(const char *members, const parley_result *result)
 {
-    printf("{\"message\":%zu,\"outcome\":\"%s\",\"transport\":\"%s\",\"attempts\":%" PRIu32
+    printf("{%s,\"outcome\":\"%s\",\"transport\":\"%s\",\"attempts\":%" PRIu32
            ",\"latency_ms\":%.3f,\"http_code\":",
-           number, parley_outcome_name(result->outcome), transport_name(result->transport),
-           result->attempts, (double)result->latency_ns / 1e6);
+           members, parley_outcome_name(result->outcome),
+           cli_transport_name(result->transport), result->attempts,
+           (double)result->latency_ns / 1e6);
     if (result->http_code != 0)
         printf("%" PRIu32, result->http_code);
     else
@@ -36,27 +39,30 @@ static void print_json(size_t number, const parley_result *result)
     puts("}");
 }
 
-static void print_text(size_t number, const parley_result *result)
+static void print_text(const char *label, const parley_result *result)
 {
-    printf("message %zu: %s, transport %s, %" PRIu32 " attempt%s, %.3f ms", number,
-           parley_outcome_name(result->outcome), transport_name(result->transport),
+    printf("%s: %s, transport %s, %" PRIu32 " attempt%s, %.3f ms", label,
+           parley_outcome_name(result->outcome), cli_transport_name(result->transport),
            result->attempts, result->attempts == 1 ? "" : "s",
            (double)result->latency_ns / 1e6);
     if (result->http_code != 0)
         printf(", http %" PRIu32, result->http_code);
     if (result->maybe_duplicate)
         printf(", maybe twice");
-    if (result->detail[0] != '\0')
-        printf(", %s", result->detail);
+    if (result->detail[0] != '\0') {
+        fputs(", ", stdout);
+        cli_plain_text(stdout, result->detail, strlen(result->detail), SIZE_MAX);
+    }
     putchar('\n');
 }
 
-void cli_print_result(size_t number, const parley_result *result, bool json)
+void cli_print_result(const char *label, const char *members, const parley_result *result,
+                      bool json)
 {
     if (json)
-        print_json(number, result);
+        print_json(members, result);
     else
-        print_text(number, result);
+        print_text(label, result);
 }
 
 enum cli_exit cli_outcome_exit(parley_outcome outcome)

@@ -2,25 +2,16 @@
  *
  * The commands' common flags, and the configuration they lead to.
  */
-#include <stdarg.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "parley.h"
 #include "peers/cli/cli.h"
 
-enum cli_exit cli_fail(const struct cli_setup *setup, enum cli_exit code, const char *format,
-                       ...)
-{
-    char text[2 * CLI_ERROR_MAX];
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    fprintf(stderr, "%s: %s\n", setup->command, text);
-    return code;
-}
+#define FLAGS_MAX 48
+#define FLAG_MAX  64
 
 enum cli_exit cli_override(struct cli_setup *setup, const char *key, const char *value)
 {
@@ -44,6 +35,63 @@ static enum cli_exit take_set(struct cli_setup *setup, char *argument)
     return cli_override(setup, argument, equals + 1);
 }
 
+/* getopt_long() has said that there is no such flag; this is what it may have been. */
+static void suggest_flag(const struct cli_setup *setup, const char *flag,
+                         const struct option *options)
+{
+    const char *names[FLAGS_MAX + 1] = {NULL};
+    char word[FLAG_MAX];
+    const char *nearest;
+
+    if (strncmp(flag, "--", 2) != 0)
+        return;
+    for (size_t i = 0; i < FLAGS_MAX && options[i].name != NULL; i++)
+        names[i] = options[i].name;
+    snprintf(word, sizeof(word), "%.*s", (int)strcspn(flag + 2, "="), flag + 2);
+    nearest = cli_nearest(word, names);
+    if (nearest != NULL)
+        fprintf(stderr, "%s: did you mean --%s?\n", setup->command, nearest);
+}
+
+int cli_next_flag(const struct cli_setup *setup, int argc, char **argv, const char *letters,
+                  const struct option *options)
+{
+    int letter = getopt_long(argc, argv, letters, options, NULL);
+
+    if (letter == '?' && optopt == 0)
+        suggest_flag(setup, argv[optind - 1], options);
+    return letter;
+}
+
+enum cli_exit cli_number(const struct cli_setup *setup, const char *flag, const char *text,
+                         uint32_t minimum, const char *what, uint32_t *ret_number)
+{
+    char *end = NULL;
+    unsigned long number;
+
+    errno = 0;
+    number = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < minimum ||
+        number > UINT32_MAX)
+        return cli_fail(setup, CLI_USAGE, "%s %.40s: expected %s", flag, text, what);
+    *ret_number = (uint32_t)number;
+    return CLI_OK;
+}
+
+enum cli_exit cli_seconds(const struct cli_setup *setup, const char *flag, const char *text,
+                          double minimum, double maximum, uint32_t *ret_ms)
+{
+    bool digits = text[0] != '\0' && text[strspn(text, "0123456789.")] == '\0';
+    char *end = NULL;
+    double seconds = digits ? strtod(text, &end) : -1;
+
+    if (!digits || *end != '\0' || !(seconds >= minimum && seconds <= maximum))
+        return cli_fail(setup, CLI_USAGE, "%s %.40s: expected %g to %g seconds", flag, text,
+                        minimum, maximum);
+    *ret_ms = (uint32_t)(seconds * 1000 + 0.5);
+    return CLI_OK;
+}
+
 enum cli_exit cli_take(struct cli_setup *setup, int letter, char *argument)
 {
     switch (letter) {
@@ -53,12 +101,12 @@ enum cli_exit cli_take(struct cli_setup *setup, int letter, char *argument)
     case 'h':
         setup->help = true;
         return CLI_OK;
-    case 'j':
+    case CLI_FLAG_JSON:
         setup->json = true;
         return CLI_OK;
-    case 'n':
+    case CLI_FLAG_NODE_ID:
         return cli_override(setup, "node.id", argument);
-    case 's':
+    case CLI_FLAG_SET:
         return take_set(setup, argument);
     case 'v':
         setup->verbose++;
@@ -119,31 +167,4 @@ void cli_unload(struct cli_setup *setup)
     parley_config_free(setup->config);
     setup->config = NULL;
     setup->options = NULL;
-}
-
-void cli_json_string(FILE *file, const char *text)
-{
-    if (text == NULL) {
-        fputs("null", file);
-        return;
-    }
-    fputc('"', file);
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        if (c == '"' || c == '\\')
-            fprintf(file, "\\%c", c);
-        else if (c < ' ' || c == 0x7f)
-            fprintf(file, "\\u%04x", c);
-        else
-            fputc(c, file);
-    }
-    fputc('"', file);
-}
-
-enum cli_exit cli_finish(const struct cli_setup *setup, enum cli_exit code)
-{
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return code;
-    return cli_fail(setup, CLI_FAILED, "standard output cannot be written");
 }

@@ -3,179 +3,16 @@
  * The `parley` command as a shell meets it: real processes, real sockets on loopback, exit
  * codes and the lines they print.
  */
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "parley.h"
-#include "test/build_tree.h"
-#include "test/check.h"
-
-#define OUTPUT_MAX 32768
-#define WAIT_MS    20000
-
-extern char **environ;
-
-/* ---- Helpers ---- */
-
-static struct build_tree tree;
-
-/* BUILD/test/cli/test_cli lies one level deeper than build_tree_find() expects. */
-static void find_tree(void)
-{
-    const char *slash;
-
-    if (tree.build[0] != '\0')
-        return;
-    if (!build_tree_find(&tree)) {
-        fprintf(stderr, "this program stands outside its build directory\n");
-        exit(1);
-    }
-    slash = strrchr(tree.build, '/');
-    if (slash != NULL && strcmp(slash, "/test") == 0)
-        path_up(tree.build);
-}
-
-/* Runs `parley ARGUMENTS` by the shell, from the source directory. @return its exit code */
-__attribute__((format(printf, 2, 3))) static int parley_run(char *output, const char *format,
-                                                            ...)
-{
-    char arguments[4096], command[COMMAND_LEN_MAX];
-    va_list list;
-
-    find_tree();
-    va_start(list, format);
-    vsnprintf(arguments, sizeof(arguments), format, list);
-    va_end(list);
-    snprintf(command, sizeof(command), "cd '%.1500s' && timeout 60 '%.1500s/parley' %s",
-             tree.source, tree.build, arguments);
-    return command_run(command, output, OUTPUT_MAX);
-}
-
-#define EXPECT_EXIT(code, expected, output)                \
-    do {                                                   \
-        if (!CHECK_U64((code), (expected)))                \
-            fprintf(stderr, "    output: %s\n", (output)); \
-    } while (0)
-
-/* A node of its own process, its standard output on a pipe. */
-struct node {
-    pid_t pid;
-    int output;
-    char line[512]; /* the first it printed */
-    char url[128];
-};
-
-/* Reads one line; waits for it, not for time. */
-static bool read_line(int file, char *line, size_t len)
-{
-    size_t used = 0;
-
-    while (used + 1 < len) {
-        struct pollfd wait = {.fd = file, .events = POLLIN};
-
-        if (poll(&wait, 1, WAIT_MS) != 1 || read(file, line + used, 1) != 1)
-            break;
-        if (line[used] == '\n') {
-            line[used] = '\0';
-            return true;
-        }
-        used++;
-    }
-    line[used] = '\0';
-    return false;
-}
-
-/* Starts `parley serve` with these further arguments; NULL ends them. */
-static bool node_start(struct node *node, const char *const *arguments)
-{
-    char program[PATH_MAX + 16], *url;
-    char *argv[16] = {program, "serve"};
-    posix_spawn_file_actions_t actions;
-    int pipes[2];
-    bool spawned;
-
-    find_tree();
-    snprintf(program, sizeof(program), "%s/parley", tree.build);
-    for (size_t i = 0; i < 13 && arguments[i] != NULL; i++)
-        argv[i + 2] = (char *)(uintptr_t)arguments[i];
-    if (pipe2(pipes, O_CLOEXEC) != 0)
-        return CHECK(false);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, pipes[1], STDOUT_FILENO);
-    spawned = posix_spawn(&node->pid, program, &actions, NULL, argv, environ) == 0;
-    posix_spawn_file_actions_destroy(&actions);
-    close(pipes[1]);
-    node->output = pipes[0];
-    if (!CHECK(spawned) || !CHECK(read_line(node->output, node->line, sizeof(node->line))))
-        return false;
-    url = strstr(node->line, "http://");
-    snprintf(node->url, sizeof(node->url), "%.*s", url != NULL ? (int)strcspn(url, "\"") : 0,
-             url != NULL ? url : "");
-    return CHECK(url != NULL);
-}
-
-/* Sends the signal and waits for the end. @return the exit code, or -1 */
-static int node_stop(struct node *node, int signal)
-{
-    char rest[64];
-    struct pollfd wait = {.fd = node->output, .events = POLLIN};
-    int status = 0;
-
-    kill(node->pid, signal);
-    while (poll(&wait, 1, WAIT_MS) == 1 && read(node->output, rest, sizeof(rest)) > 0)
-        continue;
-    if (waitpid(node->pid, &status, WNOHANG) == 0) {
-        poll(&wait, 1, 0);
-        if (!(wait.revents & POLLHUP))
-            kill(node->pid, SIGKILL); /* it did not end: fail rather than hang */
-        waitpid(node->pid, &status, 0);
-    }
-    close(node->output);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static const char *const any_port[] = {"--listen", "127.0.0.1:0", NULL};
-
-/* A port of loopback on which nobody listens now. */
-static unsigned free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(address);
-    int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    CHECK(bind(file, (struct sockaddr *)&address, sizeof(address)) == 0);
-    CHECK(getsockname(file, (struct sockaddr *)&address, &len) == 0);
-    close(file);
-    return ntohs(address.sin_port);
-}
-
-/* A file that goes when the test ends. */
-static void write_file(char *path, const char *text)
-{
-    int file = mkstemp(path);
-
-    CHECK(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text));
-    close(file);
-}
+#include "test/cli/commands.h"
 
 /* ---- Help, version, usage ---- */
 
 static void help_and_version_go_to_stdout(void)
 {
-    static const char *const commands[] = {"", "serve", "send", "config"};
+    static const char *const commands[] = {"",          "serve", "listen", "send",
+                                           "broadcast", "ping",  "config"};
     char output[OUTPUT_MAX];
 
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -183,8 +20,28 @@ static void help_and_version_go_to_stdout(void)
         CHECK_CONTAINS(output, "parley");
         CHECK_CONTAINS(output, commands[i]);
     }
+    EXPECT_EXIT(parley_run(output, "help send"), 0, output);
+    CHECK_CONTAINS(output, "parley send [options]");
     EXPECT_EXIT(parley_run(output, "--version"), 0, output);
     CHECK_TEXT(output, "parley " PARLEY_VERSION "\n");
+}
+
+/* Each flag that a help text names, with an argument it may or may not want. */
+static void help_names_only_flags_that_exist(void)
+{
+    char output[OUTPUT_MAX];
+
+    find_tree();
+    EXPECT_EXIT(parley_run(output,
+                           "help; p='%s/parley'; "
+                           "for c in serve listen send broadcast ping config; do "
+                           "for f in $($p help $c | grep -oE -- ' --[a-z-]+' | sort -u); do "
+                           "echo $c $f; $p $c $f=x --help 2>&1; done; done | "
+                           "grep -E 'unrecognized|--token-file'",
+                           tree.build),
+                0, output);
+    CHECK(strstr(output, "unrecognized") == NULL);
+    CHECK_CONTAINS(output, "broadcast --token-file\n"); /* it did look */
 }
 
 static void usage_mistakes_exit_with_2_and_say_why(void)
@@ -193,7 +50,10 @@ static void usage_mistakes_exit_with_2_and_say_why(void)
         const char *arguments, *says;
     } bad[] = {
         {"", "parley serve"},
-        {"sing", "parley: no command \"sing\"; parley --help lists them\n"},
+        {"dance", "parley: no command \"dance\"; parley --help lists them\n"},
+        {"sned", "parley: no command \"sned\"; did you mean send? parley --help lists them\n"},
+        {"help pnig", "no command \"pnig\"; did you mean ping?"},
+        {"send --tpye t", "parley send: did you mean --type?\n"},
         {"serve --nonsense", "parley serve: unrecognized option '--nonsense'"},
         {"serve extra", "parley serve: unexpected \"extra\"\n"},
         {"serve --listen 8080", "parley serve: --listen 8080: expected HOST:PORT"},
@@ -219,14 +79,31 @@ static void usage_mistakes_exit_with_2_and_say_why(void)
          "parley send: --transport pigeon: expected auto, ws or http\n"},
         {"send --url http://127.0.0.1:1 --type t --dialect klingon '{}'",
          "expected auto, parley, manager or service\n"},
+        {"send --url http://127.0.0.1:1 --type t --envelope-version 2 '{}'",
+         "--envelope-version 2: expected auto, 1.0 or 0.3\n"},
+        {"send --url http://127.0.0.1:1 --type t --transport both '{}'",
+         "--transport both: expected auto, ws or http\n"},
+        {"send --url http://127.0.0.1:1 --type t --lines '{}'", "--lines reads one --file"},
+        {"send --url http://127.0.0.1:1 --url http://h --type t '{}'", "can be given once"},
+        {"ping", "parley ping: expected --url or a peer's id\n"},
+        {"ping --url http://127.0.0.1:1 -n 0", "--count 0: expected a number from 1\n"},
+        {"ping --url http://127.0.0.1:1 -i 0", "--interval 0: expected 0.01 to 3600 seconds"},
+        {"ping --url http://127.0.0.1:1 -W 1s", "--timeout 1s: expected 0.001 to 3600"},
+        {"ping --url http://127.0.0.1:1 more", "parley ping: unexpected \"more\"\n"},
+        {"listen --count none", "--count none: expected a number from 1\n"},
+        {"listen --reject ''", "--reject: expected a reason of 1 to 255 bytes\n"},
+        {"listen more", "parley listen: unexpected \"more\"\n"},
+        {"config check --force", "parley config: --output and --force go with init\n"},
+        {"config init -c conf/peer_service.yaml", "init starts from the defaults"},
         {"send nobody --type t '{}'",
          "parley send: no peer \"nobody\" in the configuration\n"},
         {"send --peer-id a b --type t '{}'", "parley send: --peer-id goes with --url\n"},
         {"send --url http://127.0.0.1:1 --type t - - </dev/null",
          "parley send: standard input can be read only once\n"},
-        {"config", "parley config: expected check or show\n"},
-        {"config burn", "parley config: expected check or show, found \"burn\"\n"},
+        {"config", "parley config: expected check, init or show\n"},
+        {"config burn", "parley config: expected check, init or show, found \"burn\"\n"},
         {"config check a b", "parley config: unexpected \"b\"\n"},
+        {"config chekc", "found \"chekc\"; did you mean check?\n"},
     };
     char output[OUTPUT_MAX];
 
@@ -302,6 +179,84 @@ static void config_show_json_and_environment(void)
     CHECK_CONTAINS(output, ",\"transport.preference\":\"websocket_first\",");
     CHECK_CONTAINS(output, ",\"transport.http.attempts\":5,");
     CHECK_CONTAINS(output, "}\n");
+}
+
+static void config_init_writes_what_passes_the_check(void)
+{
+    char defaults[OUTPUT_MAX], output[OUTPUT_MAX], path[] = "/tmp/parley_test_cli_XXXXXX";
+
+    write_file(path, "");
+    EXPECT_EXIT(parley_run(output, "config init --output %s", path), 1, output);
+    CHECK_CONTAINS(output, " exists; --force overwrites it\n");
+    setenv("PARLEY_TRANSPORT_HTTP_ATTEMPTS", "5", 1); /* no default: it must not be written */
+    EXPECT_EXIT(parley_run(output, "config init -o %s --force", path), 0, output);
+    unsetenv("PARLEY_TRANSPORT_HTTP_ATTEMPTS");
+    CHECK_CONTAINS(output, ": written\n");
+    EXPECT_EXIT(parley_run(output, "config check %s", path), 0, output);
+    EXPECT_EXIT(parley_run(defaults, "config show"), 0, defaults);
+    EXPECT_EXIT(parley_run(output, "config show %s", path), 0, output);
+    CHECK_TEXT(output, defaults);
+    unlink(path);
+}
+
+static void config_init_explains_every_key(void)
+{
+    char output[OUTPUT_MAX], keys[OUTPUT_MAX];
+
+    EXPECT_EXIT(parley_run(output, "config init --node-id n-1"), 0, output);
+    CHECK_CONTAINS(output, "\ntransport:\n  # which transports a message may take, and in "
+                           "which order\n  preference: websocket_first\n");
+    CHECK_CONTAINS(output, "  id: \"n-1\"\n");
+    /* every key but the sections has its comment above it */
+    EXPECT_EXIT(parley_run(keys, "config init | grep -v '^#' | grep -B1 -E '^ +[a-z_]+: ' | "
+                                 "grep -c '^ *# '"),
+                0, keys);
+    EXPECT_EXIT(parley_run(output, "config show | grep -c '#'"), 0, output);
+    CHECK_TEXT(keys, output);
+}
+
+/* The example of a peer, with its marks of a comment taken away, is right as it stands. */
+static void config_init_shows_a_peer_that_can_be_used(void)
+{
+    char output[OUTPUT_MAX], path[] = "/tmp/parley_test_cli_XXXXXX";
+
+    write_file(path, "");
+    EXPECT_EXIT(parley_run(output,
+                           "config init | sed -e '/^peers: /d' -e '/^# peers:/,$s/^# //' >%s",
+                           path),
+                0, output);
+    EXPECT_EXIT(parley_run(output, "config show %s", path), 0, output);
+    CHECK_CONTAINS(output, "  - id: \"orders-1\" ");
+    CHECK_CONTAINS(output, "    dialect: auto ");
+    unlink(path);
+}
+
+static void config_does_not_tell_secrets(void)
+{
+    char output[OUTPUT_MAX], path[] = "/tmp/parley_test_cli_XXXXXX";
+
+    write_file(path, "security: {jwt_secret: hush-hush}\n"
+                     "peers: [{id: a, url: \"http://h\", token: hush-hush}]\n");
+    for (int json = 0; json < 2; json++) {
+        EXPECT_EXIT(parley_run(output, "config show %s %s", json ? "--json" : "", path), 0,
+                    output);
+        CHECK_CONTAINS(output, "********");
+        CHECK(strstr(output, "hush") == NULL);
+    }
+    EXPECT_EXIT(parley_run(output, "config init --set security.jwt_secret=hush"), 2, output);
+    CHECK_CONTAINS(output, "parley config: a secret is not written by a flag");
+    unlink(path);
+}
+
+static void misspelt_variables_are_told(void)
+{
+    char output[OUTPUT_MAX];
+
+    setenv("PARLEY_TRASNPORT_HTTP_ATTEMPTS", "5", 1);
+    EXPECT_EXIT(parley_run(output, "config check"), 1, output);
+    unsetenv("PARLEY_TRASNPORT_HTTP_ATTEMPTS");
+    CHECK_TEXT(output, "parley config: environment: PARLEY_TRASNPORT_HTTP_ATTEMPTS: expected "
+                       "a known setting; nearest is PARLEY_TRANSPORT_HTTP_ATTEMPTS\n");
 }
 
 /* ---- serve and send ---- */
@@ -489,11 +444,17 @@ static void a_peer_that_refuses_leads_to_4(void)
 
 static const struct check_test tests[] = {
     {"help and version go to stdout", help_and_version_go_to_stdout},
+    {"help names only flags that exist", help_names_only_flags_that_exist},
     {"usage mistakes exit with 2 and say why", usage_mistakes_exit_with_2_and_say_why},
     {"output that cannot be written is a failure", output_that_cannot_be_written_is_a_failure},
     {"config check names the mistake", config_check_names_the_mistake},
     {"config show can be read again", config_show_can_be_read_again},
     {"config show: JSON, environment", config_show_json_and_environment},
+    {"config init writes what passes the check", config_init_writes_what_passes_the_check},
+    {"config init explains every key", config_init_explains_every_key},
+    {"config init shows a peer that can be used", config_init_shows_a_peer_that_can_be_used},
+    {"config does not tell secrets", config_does_not_tell_secrets},
+    {"misspelt variables are told", misspelt_variables_are_told},
     {"serve announces itself and ends on signals", serve_announces_itself_and_ends_on_signals},
     {"serve on a taken port says which", serve_on_a_taken_port_says_which},
     {"messages are delivered over each transport", messages_are_delivered_over_each_transport},

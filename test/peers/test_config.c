@@ -405,6 +405,43 @@ static void misspelt_variables_are_refused_by_name(void)
     expect_environment("PARLEY_NODE_ID", "", PARLEY_OK, "");
 }
 
+static void variables_that_miss_their_section_are_refused_too(void)
+{
+    expect_environment("PARLEY_TRASNPORT_HTTP_ATTEMPTS", "5", PARLEY_ECONFIG,
+                       "environment: PARLEY_TRASNPORT_HTTP_ATTEMPTS: expected a known "
+                       "setting; nearest is PARLEY_TRANSPORT_HTTP_ATTEMPTS");
+    expect_environment("PARLEY_NODEID", "x", PARLEY_ECONFIG,
+                       "environment: PARLEY_NODEID: expected a known setting; nearest is "
+                       "PARLEY_NODE_ID");
+    expect_environment("PARLEY_HTTP_ATTEMPTS", "5", PARLEY_ECONFIG,
+                       "environment: PARLEY_HTTP_ATTEMPTS: expected a known setting; nearest "
+                       "is PARLEY_TRANSPORT_HTTP_ATTEMPTS");
+    expect_environment("PARLEY_WORKERS", "5", PARLEY_ECONFIG,
+                       "environment: PARLEY_WORKERS: expected a known setting; nearest is "
+                       "PARLEY_RUNTIME_WORKERS");
+}
+
+/* What Kubernetes and Docker set beside a service called parley, and the command's own. */
+static void variables_of_others_are_left_alone(void)
+{
+    static const char *const others[] = {
+        "PARLEY_PORT",
+        "PARLEY_SERVICE_HOST",
+        "PARLEY_SERVICE_PORT",
+        "PARLEY_PORT_8800_TCP",
+        "PARLEY_PORT_8800_TCP_PORT",
+        "PARLEY_PORT_8800_TCP_PROTO",
+        "PARLEY_SERVICE_PORT_HTTP",
+        "PARLEY_NAME",
+        "PARLEY_PORT_8800_TCP_ADDR",
+        "PARLEY_HOME",
+        "PARLEY_TOKEN",
+    };
+
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        expect_environment(others[i], "tcp://10.0.0.1:8800", PARLEY_OK, "");
+}
+
 static void every_setting_has_a_variable_of_its_own(void)
 {
     for (size_t i = 0; i < settings_count(); i++) {
@@ -523,6 +560,21 @@ static void each_tells_every_setting_in_effect(void)
     free(listing);
 }
 
+/* Found by the fuzz target: LeakSanitizer sees a text that free forgets. */
+static void free_takes_every_text_of_a_peer(void)
+{
+    parley_config *config = config_good("peers:\n"
+                                        "  - id: b\n"
+                                        "    url: http://127.0.0.1:9001\n"
+                                        "    ws_url: ws://127.0.0.1:9002/ws\n"
+                                        "    token: secret\n");
+    const parley_peer_entry *peer = parley_config_options(config)->peers;
+
+    CHECK_TEXT(peer->options.ws_url, "ws://127.0.0.1:9002/ws");
+    CHECK_TEXT(peer->options.token, "secret");
+    parley_config_free(config);
+}
+
 static void free_accepts_null(void)
 {
     parley_config_free(NULL);
@@ -544,11 +596,15 @@ static const struct check_test tests[] = {
     {"short error buffers are not overrun", short_error_buffers_are_not_overrun},
     {"the environment overrides the file", environment_overrides_the_file},
     {"misspelt variables are refused by name", misspelt_variables_are_refused_by_name},
+    {"variables that miss their section are refused, too",
+     variables_that_miss_their_section_are_refused_too},
+    {"variables of others are left alone", variables_of_others_are_left_alone},
     {"every setting has a variable of its own", every_setting_has_a_variable_of_its_own},
     {"set takes dotted keys", set_takes_dotted_keys},
     {"set refuses as the file does and changes nothing",
      set_refuses_as_the_file_does_and_changes_nothing},
     {"each tells every setting in effect", each_tells_every_setting_in_effect},
+    {"free takes every text of a peer", free_takes_every_text_of_a_peer},
     {"free accepts NULL", free_accepts_null},
 };
 

@@ -361,6 +361,35 @@ static void too_large_ones_fail_without_http(void)
     old_manager_stop(&manager);
 }
 
+/* ---- Addresses ---- */
+
+static void dials(const char *url, const char *ws_url, const char *request)
+{
+    struct old_manager manager;
+    char text[2][128];
+
+    old_manager_init(&manager, PARLEY_WEBSOCKET_ONLY);
+    snprintf(text[0], sizeof(text[0]), "http://127.0.0.1:%u%s", manager.port, url);
+    snprintf(text[1], sizeof(text[1]), "ws://127.0.0.1:%u%s", manager.port,
+             ws_url != NULL ? ws_url : "");
+    CHECK_STATUS(parley_open(&manager.options, NULL, 0, &manager.node), OK);
+    manager.peer_options.ws_url = ws_url != NULL ? text[1] : NULL;
+    CHECK_STATUS(
+        parley_peer_add(manager.node, "old", text[0], &manager.peer_options, &manager.peer),
+        OK);
+    CHECK_STATUS(parley_connect(manager.node, manager.peer), OK);
+    if (old_accept(manager.listener, &manager.end))
+        CHECK_CONTAINS(manager.end.request, request);
+    old_manager_stop(&manager);
+}
+
+static void the_websocket_is_at_its_address(void)
+{
+    dials("", NULL, "GET /ws/v1/peers?session_id=");
+    dials("/a/b", NULL, "GET /a/b/ws/v1/peers?session_id=");
+    dials("/a/b", "/push", "GET /push?session_id=");
+}
+
 /* ---- No WebSocket at all ---- */
 
 /* Every connection that is made is recorded: none asks for an upgrade. */
@@ -429,6 +458,8 @@ static const struct check_test tests[] = {
     {"what is too large for its WebSocket goes by HTTP", too_large_ones_go_by_http},
     {"what is too large for its WebSocket fails without HTTP",
      too_large_ones_fail_without_http},
+    {"the WebSocket is under the peer's address, unless it has its own",
+     the_websocket_is_at_its_address},
     {"http_only sends not one WebSocket byte", http_only_opens_no_websocket},
     {"a service is sent not one WebSocket byte", a_service_gets_no_websocket},
 };

@@ -353,6 +353,9 @@ static void what_is_not_http_breaks_the_protocol(void)
         "220 mail.example ESMTP\r\n",
         "{\"hello\":1}",
         "HTTP/9.9 200 OK\r\n\r\n",
+        "HTTP/2 65736 OK\r\n\r\n", /* in 16 bits it would be 200 */
+        "HTTP/2 99999999999999999999 OK\r\n\r\n",
+        "HTTP/1.1 099 OK\r\n\r\n",
     };
     struct fixture fixture;
 
