@@ -10,11 +10,13 @@ import urllib.parse
 
 sys.path.insert(0, sys.path[0] + "/players")
 from harness import BUILD, DEADLINE, Node, case, check, play, within
+from http_service import AioService
 from websocket import Manager, iso
 
 PEER = "old manager (Python websockets)"
 TO_IT = (PEER, "from us", "WebSocket")
 TO_US = (PEER, "to us", "WebSocket")
+TO_HTTP = ("old manager and service (Python)", "from us", "both")
 
 ENVELOPE_KEYS = ["payload", "timestamp", "nonce", "signature", "encrypted_payload",
                  "sender_public_key", "jwt_token", "sender_id", "recipient_id", "session_id",
@@ -214,6 +216,58 @@ async def parley_send_reaches_it_by_a_flag():
               ("delivered", "websocket", 0))
 
 
+@case(*TO_HTTP)
+async def a_refused_upgrade_leaves_http():
+    peer = {"preference": "websocket_first", "token": "a.b.c"}
+    async with Manager(refuse_token="a.b.c") as manager, AioService() as service:
+        peer["ws_url"] = manager.url.replace("http", "ws") + "/ws/v1/peers"
+        async with Node([ws_only(service, **peer)]) as node:
+            for n in range(3):
+                await node.send("manager", f"note.{n}", {"n": n})
+            for n in range(3):
+                check("result", await node.outcome(f"note.{n}"), ("delivered", "http", 1))
+            check("numbers", [e["sequence_num"] for e in service.envelopes], [1, 2, 3])
+
+
+@case(*TO_HTTP)
+async def a_lost_connection_moves_what_is_unacknowledged_to_http_in_order():
+    async with AioService() as service:
+        manager = Manager()
+        await manager.__aenter__()
+        peer = {"preference": "websocket_first",
+                "ws_url": manager.url.replace("http", "ws") + "/ws/v1/peers"}
+        async with Node([ws_only(service, **peer)]) as node:
+            for n in range(5):
+                await node.send("manager", f"note.{n}", {"n": n})
+            connection = await manager.connection()
+            await connection.handle()
+            check("result", await node.outcome("note.0"), ("delivered", "websocket", 1))
+            manager.server.close()
+            await connection.close(1001, "Server shutting down")
+            for n in range(1, 5):
+                result = await node.result(f"note.{n}")
+                check("result", (result["outcome"], result["transport"]),
+                      ("delivered", "http"))
+            check("order", [e["payload"]["n"] for e in service.envelopes], [1, 2, 3, 4])
+        await manager.__aexit__()
+
+
+@case(*TO_HTTP)
+async def its_hint_sends_one_message_over_http():
+    async with AioService() as service, Manager() as manager:
+        peer = {"preference": "websocket_first",
+                "ws_url": manager.url.replace("http", "ws") + "/ws/v1/peers"}
+        async with Node([ws_only(service, **peer)]) as node:
+            await node.send("manager", "a", {"n": 1})
+            connection = await manager.connection()
+            await connection.handle()
+            await node.send("manager", "b", {"n": 2}, "send-http")
+            check("result", await node.outcome("b"), ("delivered", "http", 1))
+            await node.send("manager", "c", {"n": 3})
+            check("payload", (await connection.handle())["payload"], {"n": 3})
+            check("result", await node.outcome("c"), ("delivered", "websocket", 1))
+
+
 # ---- it to us, over the connection we opened ----
 
 async def connected(manager, node):
@@ -262,12 +316,23 @@ async def its_status_and_errors_break_nothing():
         await connection.say("status", {"event": "busy", "load": 3})
         await connection.say("error", {"error": "Rate limit exceeded (100 msg/min)"})
         await connection.say("error", {"error": "Invalid JSON format"})
-        await within(connection.ws.send("not json"))
         await connection.put(json.dumps({"type": "surprise"}))
         await node.send("manager", "note", {"n": 1})
         while (frame := await connection.get()).get("msg_type") != "note":
             pass
         await connection.acknowledge(frame)
+        check("result", await node.outcome("note"), ("delivered", "websocket", 1))
+
+
+@case(*TO_US)
+async def its_malformed_frame_costs_a_connection_at_most():
+    async with Manager() as manager, Node([ws_only(manager)]) as node:
+        connection = await connected(manager, node)
+        await within(connection.ws.send('{"type":"status","type":"ping"}'))
+        check("close", (await connection.closed())[0], 1007)
+        await node.send("manager", "note", {"n": 1})
+        frame = await (await manager.connection()).handle()
+        check("payload", frame["payload"], {"n": 1})
         check("result", await node.outcome("note"), ("delivered", "websocket", 1))
 
 
