@@ -14,6 +14,10 @@ from websocket import LowerClient
 ROW = ("lower-case client (Python websockets)", "to us", "WebSocket")
 TO_IT = ("lower-case client (Python websockets)", "from us", "WebSocket")
 
+# What a parley says of itself in its greeting, beyond what the manager said.
+GREETING_EXTRA_KEYS = {"max_message_bytes", "max_batch_bytes", "max_in_flight",
+                       "peer_session_id", "last_seq", "rejected"}
+
 
 def client_of(node, entity="lower-1"):
     return LowerClient(node, entity, f"?entity_id={entity}&session_id={uuid.uuid4()}")
@@ -33,6 +37,7 @@ async def the_greeting_is_the_managers():
         check("keys of the payload", list(frame["payload"])[:6],
               ["event", "entity_id", "session_id", "protocol_version", "capabilities",
                "timestamp"])
+        check("unknown keys", set(list(frame["payload"])[6:]) - GREETING_EXTRA_KEYS, set())
         check("version", frame["payload"]["protocol_version"], "1.1")
         check("entity", frame["payload"]["entity_id"], "node")
         check("time", isinstance(frame["timestamp"], str), True)

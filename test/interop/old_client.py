@@ -9,7 +9,7 @@ import uuid
 
 sys.path.insert(0, sys.path[0] + "/players")
 import websockets
-from harness import Node, case, check, play, within
+from harness import Node, case, check, play, token, within
 from websocket import OLD_CLIENT_KEYS, OldClient, now
 
 PEER = "old client (Python websockets)"
@@ -176,14 +176,53 @@ async def a_refused_message_draws_no_acknowledgement():
               and frame["payload"]["ack_message_id"] == refused, False)
 
 
+SECRET = "s" * 32
+
+
+def asks_for_tokens(**more):
+    return Node(security={"jwt_secret": SECRET, **more})
+
+
+async def refused(node, **how):
+    try:
+        async with OldClient(node, "old-1", **how):
+            check("connected", True, False)
+    except websockets.InvalidStatusCode as error:
+        check("code", error.status_code, 403)
+
+
+async def welcome(node, **how):
+    async with OldClient(node, "old-1", **how) as client:
+        await client.ready()
+        await client.say("MESSAGE", {})
+        await next_of(client, "ACK")
+
+
+def bearer(text):
+    return {"headers": {"Authorization": f"Bearer {text}"}}
+
+
 @case(*TO_US)
-async def without_a_token_the_upgrade_is_403():
-    async with Node(security={"jwt_secret": "s" * 32}) as node:
-        try:
-            async with OldClient(node, "old-1"):
-                check("connected", True, False)
-        except websockets.InvalidStatusCode as refused:
-            check("code", refused.status_code, 403)
+async def without_a_good_token_the_upgrade_is_403():
+    async with asks_for_tokens() as node:
+        await refused(node)
+        await refused(node, **bearer("a.b.c"))
+        await refused(node, **bearer(token(SECRET, -3600)))
+        await refused(node, **bearer(token("another secret of this length...")))
+        await refused(node, query="?token=" + token(SECRET))  # not where it is configured to be
+
+
+@case(*TO_US)
+async def a_token_in_the_header_is_taken():
+    async with asks_for_tokens() as node:
+        await welcome(node, **bearer(token(SECRET)))
+
+
+@case(*TO_US)
+async def a_token_in_the_query_is_taken_where_configured():
+    async with asks_for_tokens(token_in_query=True) as node:
+        await welcome(node, query="?token=" + token(SECRET))
+        await refused(node, query="?token=" + token(SECRET, -3600))
 
 
 @case(*TO_US)

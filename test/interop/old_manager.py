@@ -6,6 +6,7 @@ WIRE facts: PROTOCOL.md, "Older WebSocket peers", "The envelope", "Choosing a tr
 import asyncio
 import json
 import sys
+import time
 import urllib.parse
 
 sys.path.insert(0, sys.path[0] + "/players")
@@ -199,6 +200,21 @@ async def dialect_parley_never_falls_back():
         got = [line for line in connection.transcript.lines if line.startswith("<")]
         check("frames with a message", [line for line in got if "payload" in line
                                         and '"note"' in line], [])
+
+
+@case(*TO_IT)
+async def the_pace_keeps_after_the_burst():
+    paced = {"pace": True, "rate_burst": 3, "rate_per_min": 300}  # then one in 200 ms
+    async with Manager() as manager, Node([ws_only(manager, **paced)]) as node:
+        start = time.monotonic()
+        for n in range(6):
+            await node.send("manager", f"note.{n}", {"n": n})
+        connection = await manager.connection()
+        for n in range(6):
+            check("order", (await connection.handle())["payload"], {"n": n})
+        check("3 more took their time", time.monotonic() - start > 0.55, True)
+        for n in range(6):
+            check("result", (await node.result(f"note.{n}"))["outcome"], "delivered")
 
 
 @case(*TO_IT)

@@ -11,7 +11,7 @@ import uuid
 
 sys.path.insert(0, sys.path[0] + "/players")
 import aiohttp
-from harness import DEADLINE, Node, case, check, play
+from harness import DEADLINE, Node, case, check, play, token
 from websocket import iso, now
 
 ROW = ("old service (Python aiohttp)", "to us", "HTTP")
@@ -56,12 +56,14 @@ class Sender:
     async def __aexit__(self, *unused):
         await self.http.close()
 
-    async def post(self, body, path="/message", **more):
+    async def post(self, body, token=None):
         """(code, text of the reply)"""
         data = body if isinstance(body, (str, bytes)) else json.dumps(body)
-        async with self.http.post(self.node.url + path, data=data,
-                                  headers={"Content-Type": "application/json"},
-                                  **more) as answer:
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        async with self.http.post(self.node.url + "/message", data=data,
+                                  headers=headers) as answer:
             return answer.status, await answer.text()
 
     async def get(self, path, method="GET"):
@@ -249,10 +251,15 @@ async def too_large_is_413():
 
 
 @case(*ROW)
-async def without_a_token_401():
-    async with Node(security={"jwt_secret": "s" * 32}) as node, Sender(node) as sender:
-        check("message", (await sender.post(full()))[0], 401)
+async def without_a_good_token_401():
+    secret = "s" * 32
+    async with Node(security={"jwt_secret": secret}) as node, Sender(node) as sender:
+        check("none", (await sender.post(full()))[0], 401)
+        check("an old one", (await sender.post(full(), token=token(secret, -3600)))[0], 401)
         check("handled", (await node.stats())["handled"], 0)
+        good = token(secret, entity="sender")
+        check("a good one", await sender.post(full(), token=good), (200, RECEIVED))
+        check("handled", (await node.stats())["handled"], 1)
 
 
 play()

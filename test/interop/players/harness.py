@@ -7,11 +7,15 @@ CASES | PASSED", which test/run.sh collects. A case fails when one of its checks
 it raises; every wait has a deadline and waits for an event.
 """
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import os
 import re
 import sys
 import tempfile
+import time
 import traceback
 
 BUILD = os.environ.get("BUILD", "build")
@@ -76,6 +80,18 @@ def play():
     for row, (total, passed) in rows.items():
         print("interop: " + " | ".join((*row, str(total), str(passed))))
     sys.exit(1 if any(outcomes) else 0)
+
+
+def token(secret, lifetime_s=300, entity="old-1"):
+    """A JSON Web Token, HS256."""
+    def part(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+    now = int(time.time())
+    claims = {"sub": entity, "iat": now, "exp": now + lifetime_s, "iss": "peer-service"}
+    text = (part(b'{"alg":"HS256","typ":"JWT"}') + b"." +
+            part(json.dumps(claims, separators=(",", ":")).encode()))
+    signature = hmac.new(secret.encode(), text, hashlib.sha256).digest()
+    return (text + b"." + part(signature)).decode()
 
 
 def _yaml(value, indent=0):
