@@ -2,7 +2,7 @@
  *
  * A node that the interop scripts drive: `driver CONFIG.yaml` opens a runtime, does what
  * standard input says, one command a line, and tells what happens on standard output, one
- * JSON object a line. Events come from any worker; stdout's own lock keeps a line whole.
+ * JSON object a line. Events come from any worker; a lock keeps each line whole.
  *
  *   send PEER TYPE JSON      also send-ws, send-http: with that hint
  *   connect PEER             disconnect PEER
@@ -11,6 +11,7 @@
  *   stats                    quit
  */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,8 @@
 
 struct driver {
     parley *runtime;
-    char refused_type[65]; /* guarded by stdout's lock, as is the next one */
+    pthread_mutex_t lock; /* of standard output, and of what follows */
+    char refused_type[65];
     char refused_reason[PARLEY_DETAIL_MAX];
 };
 
@@ -44,17 +46,17 @@ static void put_text(const char *key, const char *text)
     putchar('"');
 }
 
-static void open_line(const char *event)
+static void open_line(struct driver *driver, const char *event)
 {
-    flockfile(stdout);
+    pthread_mutex_lock(&driver->lock);
     printf("{\"event\":\"%s\"", event);
 }
 
-static void close_line(void)
+static void close_line(struct driver *driver)
 {
     puts("}");
     fflush(stdout);
-    funlockfile(stdout);
+    pthread_mutex_unlock(&driver->lock);
 }
 
 static const char *transport_name(parley_transport transport)
@@ -64,17 +66,26 @@ static const char *transport_name(parley_transport transport)
     return transport == PARLEY_TRANSPORT_HTTP ? "http" : "websocket";
 }
 
+/* A message that was sent: who tells of its result, and under which name. */
+struct posted {
+    struct driver *driver;
+    char name[65];
+};
+
 static void on_result(const parley_result *result, void *user)
 {
-    open_line("result");
-    put_text("name", user);
+    struct posted *posted = user;
+    struct driver *driver = posted->driver;
+
+    open_line(driver, "result");
+    put_text("name", posted->name);
     put_text("outcome", parley_outcome_name(result->outcome));
     put_text("transport", transport_name(result->transport));
     printf(",\"attempts\":%" PRIu32 ",\"http_code\":%" PRIu32 ",\"maybe_duplicate\":%s",
            result->attempts, result->http_code, result->maybe_duplicate ? "true" : "false");
     put_text("detail", result->detail);
-    close_line();
-    free(user);
+    close_line(driver);
+    free(posted);
 }
 
 static parley_verdict on_message(const parley_incoming *message, char *detail, void *user)
@@ -82,7 +93,7 @@ static parley_verdict on_message(const parley_incoming *message, char *detail, v
     struct driver *driver = user;
     parley_verdict verdict = PARLEY_ACCEPT;
 
-    open_line("message");
+    open_line(driver, "message");
     if (strcmp(message->type, driver->refused_type) == 0) {
         snprintf(detail, PARLEY_DETAIL_MAX, "%s", driver->refused_reason);
         verdict = PARLEY_REJECT;
@@ -95,32 +106,34 @@ static parley_verdict on_message(const parley_incoming *message, char *detail, v
     printf(",\"number\":%" PRIu64 ",\"timestamp\":%.6f", message->number, message->timestamp);
     put_text("transport", transport_name(message->transport));
     printf(",\"redelivered\":%s", message->redelivered ? "true" : "false");
-    close_line();
+    close_line(driver);
     return verdict;
 }
 
 static void on_state(parley_peer peer, const char *id, parley_peer_state state, bool healthy,
                      const char *reason, void *user)
 {
+    struct driver *driver = user;
+
     (void)peer;
-    (void)user;
-    open_line("state");
+    open_line(driver, "state");
     put_text("peer", id);
     put_text("state", parley_peer_state_name(state));
     printf(",\"healthy\":%s", healthy ? "true" : "false");
     put_text("reason", reason);
-    close_line();
+    close_line(driver);
 }
 
 static void on_pong(const parley_pong *pong, void *user)
 {
-    (void)user;
-    open_line("pong");
+    struct driver *driver = user;
+
+    open_line(driver, "pong");
     put_text("transport", transport_name(pong->transport));
     put_text("status", parley_status_name(pong->status));
     printf(",\"http_code\":%" PRIu32, pong->http_code);
     put_text("detail", pong->detail);
-    close_line();
+    close_line(driver);
 }
 
 static void log_line(parley_log_level level, const char *line, void *user)
@@ -149,16 +162,20 @@ static parley_status post(struct driver *driver, const char *verb, parley_peer p
     const char *type = word(&rest);
     parley_message message;
     parley_status status;
-    char *name = strdup(type);
+    struct posted *posted = calloc(1, sizeof(*posted));
 
+    if (posted == NULL)
+        return PARLEY_ENOMEM;
+    posted->driver = driver;
+    snprintf(posted->name, sizeof(posted->name), "%s", type);
     parley_message_init(&message, type, rest, strlen(rest));
     if (strcmp(verb, "send-ws") == 0)
         message.hint = PARLEY_HINT_WEBSOCKET;
     else if (strcmp(verb, "send-http") == 0)
         message.hint = PARLEY_HINT_HTTP;
-    status = parley_send(driver->runtime, peer, &message, on_result, name, NULL);
+    status = parley_send(driver->runtime, peer, &message, on_result, posted, NULL);
     if (status != PARLEY_OK)
-        free(name);
+        free(posted);
     return status;
 }
 
@@ -190,11 +207,11 @@ static parley_status tell_stats(struct driver *driver)
     status = parley_stats_get(driver->runtime, &stats);
     if (status != PARLEY_OK)
         return status;
-    open_line("stats");
+    open_line(driver, "stats");
 #define PUT(member, unit, description) printf(",\"" #member "\":%" PRIu64, stats.member);
     PARLEY_STATS_MAP(PUT)
 #undef PUT
-    close_line();
+    close_line(driver);
     return PARLEY_OK;
 }
 
@@ -202,10 +219,10 @@ static parley_status refuse(struct driver *driver, char *rest)
 {
     const char *type = word(&rest);
 
-    flockfile(stdout);
+    pthread_mutex_lock(&driver->lock);
     snprintf(driver->refused_type, sizeof(driver->refused_type), "%s", type);
     snprintf(driver->refused_reason, sizeof(driver->refused_reason), "%s", rest);
-    funlockfile(stdout);
+    pthread_mutex_unlock(&driver->lock);
     return PARLEY_OK;
 }
 
@@ -235,10 +252,10 @@ static void serve(struct driver *driver)
         if (strcmp(verb, "quit") == 0)
             break;
         status = obey(driver, verb, rest);
-        open_line("done");
+        open_line(driver, "done");
         put_text("verb", verb);
         put_text("status", parley_status_name(status));
-        close_line();
+        close_line(driver);
     }
     free(line);
 }
@@ -251,7 +268,7 @@ static int fail(const char *what, const char *why)
 
 static int drive(parley_options *options)
 {
-    struct driver driver = {0};
+    struct driver driver = {.lock = PTHREAD_MUTEX_INITIALIZER};
     char error[512] = "";
     parley_status status;
 
@@ -261,10 +278,10 @@ static int drive(parley_options *options)
     status = parley_open(options, error, sizeof(error), &driver.runtime);
     if (status != PARLEY_OK)
         return fail(parley_status_name(status), error);
-    parley_on_peer_state(driver.runtime, on_state, NULL);
-    open_line("ready");
+    parley_on_peer_state(driver.runtime, on_state, &driver);
+    open_line(&driver, "ready");
     printf(",\"port\":%u", (unsigned)parley_port(driver.runtime));
-    close_line();
+    close_line(&driver);
     serve(&driver);
     return parley_close(driver.runtime) == PARLEY_OK ? 0 : 1;
 }
