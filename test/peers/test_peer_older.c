@@ -3,74 +3,7 @@
  * What an older HTTP service gets from us, byte for byte, and what we make of each of its
  * answers.
  */
-#include "test/peers/nodes.h"
-#include "test/peers/old_service.h"
-
-struct world {
-    struct old_service service;
-    parley *node;
-    parley_peer peer;
-    struct tally tally;
-    parley_options options; /* to be changed before world_open() */
-    parley_peer_options peer_options;
-};
-
-static void world_prepare(struct world *world)
-{
-    memset(world, 0, sizeof(*world));
-    pthread_mutex_init(&world->tally.mutex, NULL);
-    node_options(&world->options, "node");
-    world->options.http_backoff_ms = 1;
-    world->options.reconnect_min_ms = 1;
-    world->options.reconnect_max_ms = 20;
-    world->options.ttl_ms = 20000;
-    parley_peer_options_init(&world->peer_options);
-    world->peer_options.preference = PARLEY_HTTP_ONLY;
-    world->peer_options.preference_set = true;
-    world->peer_options.pace = false;
-}
-
-static void world_open(struct world *world, const struct old_answer *answers, size_t len)
-{
-    char url[64];
-
-    if (answers != NULL)
-        old_start(&world->service, 0, answers, len);
-    snprintf(url, sizeof(url), "http://127.0.0.1:%u", world->service.port);
-    world->node = node_open(&world->options);
-    CHECK_STATUS(parley_peer_add(world->node, "old", url, &world->peer_options, &world->peer),
-                 OK);
-}
-
-#define WORLD_OPEN(world, answers) \
-    world_open((world), (answers), sizeof(answers) / sizeof((answers)[0]))
-
-static void world_close(struct world *world)
-{
-    check_adds_up(world->node);
-    CHECK_STATUS(parley_close(world->node), OK);
-    old_stop(&world->service);
-    CHECK_U64(atomic_load(&world->service.overlaps), 0);
-}
-
-/* Posts one message, waits for its result. */
-static void send_one(struct world *world)
-{
-    uint64_t results = atomic_load(&world->tally.results);
-
-    CHECK_STATUS(post(world->node, world->peer, "{\"a\":1}", &world->tally), OK);
-    CHECK(check_wait(&world->tally.results, results + 1));
-}
-
-static uint64_t outcomes(struct world *world, parley_outcome outcome)
-{
-    return atomic_load(&world->tally.outcomes[outcome]);
-}
-
-static uint64_t requests(struct world *world)
-{
-    return atomic_load(&world->service.requests);
-}
+#include "test/peers/old_world.h"
 
 /* ---- The request's bytes ---- */
 
@@ -207,8 +140,6 @@ static void check_row(const struct row *row)
         fprintf(stderr, "    after %u %s\n", row->answer.code, row->answer.body);
     world_close(&world);
 }
-
-#define DETAIL(text) "{\"detail\":\"" text "\"}"
 
 static void final_answers(void)
 {
@@ -350,10 +281,6 @@ static void sequence_error_row(const struct old_answer *answers, size_t len,
 #define SEQUENCE_ERROR                      \
     {                                       \
         400, DETAIL("SEQUENCE_ERROR"), NULL \
-    }
-#define LIMITED                           \
-    {                                     \
-        400, DETAIL("rate_limited"), NULL \
     }
 #define SEQUENCE_ERROR_ROW(answers, outcome) \
     sequence_error_row((answers), sizeof(answers) / sizeof((answers)[0]), (outcome))
@@ -569,180 +496,6 @@ static void configured_as_older(void)
     }
 }
 
-/* ---- Pace and limits ---- */
-
-static void rate_limits_are_waited_out(void)
-{
-    static const struct old_answer answers[] = {LIMITED, LIMITED, {429, "", NULL},
-                                                LIMITED, LIMITED, {200, NULL, NULL}};
-    struct world world;
-    char number[64];
-
-    world_prepare(&world);
-    world.options.http_attempts = 2;
-    WORLD_OPEN(&world, answers);
-    for (unsigned i = 0; i < 3; i++)
-        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
-    CHECK(check_wait(&world.tally.results, 3));
-    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 3);
-    CHECK_U64(requests(&world), 8);
-    for (size_t i = 0; i < 8; i++) { /* the later ones wait behind */
-        snprintf(number, sizeof(number), "\"sequence_num\":%zu,", i < 6 ? 1 : i - 4);
-        CHECK_CONTAINS(old_body(&world.service, i), number);
-    }
-    world_close(&world);
-}
-
-static void limits_use_up_no_attempt(void)
-{
-    static const struct old_answer answers[] = {
-        {503, "", NULL}, LIMITED, LIMITED, LIMITED, {503, "", NULL}, {200, NULL, NULL}};
-    struct world world;
-
-    world_prepare(&world);
-    world.options.http_attempts = 3;
-    WORLD_OPEN(&world, answers);
-    send_one(&world);
-    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
-    CHECK_U64(requests(&world), 6);
-    world_close(&world);
-}
-
-static void limits_use_up_no_try(void)
-{
-    static const struct old_answer answers[] = {
-        {503, "", NULL}, {503, "", NULL}, {503, "", NULL},  LIMITED,
-        LIMITED,         {503, "", NULL}, {200, NULL, NULL}};
-    struct world world;
-
-    world_prepare(&world);
-    world.peer_options.envelope_version = PARLEY_ENVELOPE_1_0;
-    world.options.http_attempts = 3;
-    WORLD_OPEN(&world, answers);
-    send_one(&world);
-    send_one(&world);
-    CHECK_U64(outcomes(&world, PARLEY_EXHAUSTED), 1);
-    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
-    CHECK_U64(requests(&world), 7);
-    world_close(&world);
-}
-
-/* The receiver may have no more room than for the one that it now takes. */
-static void no_burst_after_a_limit(void)
-{
-    static const struct old_answer answers[] = {LIMITED, {200, NULL, NULL}};
-    uint64_t start_ns;
-    struct world world;
-
-    world_prepare(&world);
-    world.peer_options.pace = true;
-    world.peer_options.rate_per_min = 600;
-    start_ns = old_now_ns();
-    WORLD_OPEN(&world, answers);
-    for (unsigned i = 0; i < 5; i++)
-        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
-    CHECK(check_wait(&world.tally.results, 5));
-    CHECK_U64(requests(&world), 6);
-    for (uint64_t i = 1; i < 6; i++)
-        CHECK(world.service.noted[i]->came_ns - start_ns >= 18000000 + (i - 1) * 98000000);
-    world_close(&world);
-}
-
-static void limited_until_the_deadline(void)
-{
-    static const struct old_answer answers[] = {LIMITED};
-    struct world world;
-
-    world_prepare(&world);
-    world.options.ttl_ms = 300;
-    WORLD_OPEN(&world, answers);
-    send_one(&world);
-    CHECK_U64(outcomes(&world, PARLEY_EXPIRED), 1);
-    CHECK(requests(&world) > 3);
-    world_close(&world);
-}
-
-static void retry_after_is_kept(void)
-{
-    static const struct old_answer answers[] = {
-        {400, DETAIL("rate_limited"), "Retry-After: 1\r\n"}, {200, NULL, NULL}};
-    struct world world;
-
-    world_prepare(&world);
-    WORLD_OPEN(&world, answers);
-    send_one(&world);
-    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
-    CHECK(world.service.noted[1]->came_ns - world.service.noted[0]->came_ns > 900000000);
-    world_close(&world);
-}
-
-/* A message never comes before its turn, whatever the machine does. */
-static void the_pace_is_kept(void)
-{
-    static const struct old_answer answers[] = {{200, NULL, NULL}};
-    uint64_t start_ns;
-    struct world world;
-
-    world_prepare(&world);
-    world.peer_options.pace = true;
-    world.peer_options.rate_burst = 3;
-    world.peer_options.rate_per_min = 600;
-    start_ns = old_now_ns();
-    WORLD_OPEN(&world, answers);
-    for (unsigned i = 0; i < 10; i++)
-        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
-    CHECK(check_wait(&world.tally.results, 10));
-    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 10);
-    for (uint64_t i = 3; i < 10; i++)
-        CHECK(world.service.noted[i]->came_ns - start_ns >= (i - 2) * 98000000);
-    world_close(&world);
-}
-
-static void the_default_pace(void)
-{
-    static const struct old_answer answers[] = {{200, NULL, NULL}};
-    struct world world;
-
-    world_prepare(&world);
-    world.peer_options.pace = true;
-    world.options.ttl_ms = 1000; /* the eleventh would go after 4 s */
-    WORLD_OPEN(&world, answers);
-    for (unsigned i = 0; i < 15; i++)
-        CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
-    CHECK(check_wait(&world.tally.results, 15));
-    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 10);
-    CHECK_U64(outcomes(&world, PARLEY_EXPIRED), 5);
-    CHECK_U64(requests(&world), 10);
-    world_close(&world);
-}
-
-static void a_parley_is_not_paced(void)
-{
-    struct tally tally = TALLY_INIT;
-    parley *receiver = receiver_open(0, true), *sender;
-    parley_peer_options peer_options;
-    parley_options options;
-    parley_peer peer;
-    char url[64];
-
-    node_options(&options, "sender");
-    sender = node_open(&options);
-    parley_peer_options_init(&peer_options);
-    peer_options.preference = PARLEY_HTTP_ONLY;
-    peer_options.preference_set = true;
-    peer_options.rate_burst = 1;
-    peer_options.rate_per_min = 1;
-    CHECK(peer_options.pace);
-    url_of(receiver, url, sizeof(url));
-    CHECK_STATUS(parley_peer_add(sender, "receiver", url, &peer_options, &peer), OK);
-    for (unsigned i = 0; i < 200; i++)
-        CHECK_STATUS(post(sender, peer, "{}", &tally), OK);
-    CHECK(check_wait(&tally.results, 200));
-    CHECK_U64(tally.outcomes[PARLEY_DELIVERED], 200);
-    CHECK_STATUS(parley_close(sender), OK);
-    CHECK_STATUS(parley_close(receiver), OK);
-}
-
 /* ---- Its handler calls us back before it answers ---- */
 
 static void call_back(struct old_service *service, const struct old_request *request)
@@ -812,15 +565,6 @@ static const struct check_test tests[] = {
     {"a parley never gets 0.3", a_parley_never_falls_back},
     {"an older peer that becomes a parley gets batches", an_older_peer_becomes_a_parley},
     {"a peer configured as an older one stays one", configured_as_older},
-    {"rate limits are waited out, in order", rate_limits_are_waited_out},
-    {"rate limits use up no attempt", limits_use_up_no_attempt},
-    {"nor a try of a message behind an exhausted one", limits_use_up_no_try},
-    {"after a rate limit there is no burst", no_burst_after_a_limit},
-    {"a rate limit ends with the message's deadline", limited_until_the_deadline},
-    {"Retry-After is kept", retry_after_is_kept},
-    {"the pace is kept", the_pace_is_kept},
-    {"the default pace lets ten out at once", the_default_pace},
-    {"a parley is not paced", a_parley_is_not_paced},
     {"inbound requests are served while ours is pending", inbound_while_ours_is_pending},
 };
 
