@@ -72,7 +72,8 @@ static void print_text(const parley_incoming *message, const struct timespec *re
                            cli_transport_name(message->transport),
                            message->redelivered ? " redelivered" : "");
     columns = payload_columns(full, used);
-    cut = cli_plain_text(NULL, message->payload, message->payload_len, SIZE_MAX) > columns;
+    cut = columns != SIZE_MAX &&
+          cli_plain_text(NULL, message->payload, message->payload_len, columns + 2) > columns;
     cli_plain_text(stdout, message->payload, message->payload_len,
                    cut ? columns - 3 : SIZE_MAX);
     if (cut)

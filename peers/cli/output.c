@@ -99,16 +99,17 @@ size_t cli_plain_text(FILE *file, const char *text, size_t len, size_t columns)
 
     for (size_t at = 0, bytes; at < len; at += bytes) {
         uint32_t code = character(text + at, len - at, &bytes);
-        bool steers = IS_IN(steering, code);
-        size_t width = IS_IN(wide, code) ? 2 : IS_IN(joined, code) ? 0 : 1;
+        bool usual = code >= ' ' && code < 0x7f; /* most are, and there may be millions */
+        bool steers = !usual && IS_IN(steering, code);
+        size_t width = usual ? 1 : IS_IN(wide, code) ? 2 : !IS_IN(joined, code);
 
         if (width > columns - used)
             break;
         used += width;
         if (file == NULL)
             continue;
-        if (steers)
-            fputc(' ', file);
+        if (usual || steers)
+            putc(steers ? ' ' : text[at], file);
         else
             fwrite(text + at, 1, bytes, file);
     }
