@@ -28,7 +28,7 @@ BENCH_SRC := $(wildcard bench/*.c)
 RIVAL_SRC := $(wildcard bench/rivals/*.c)
 TEST_SRC  := $(sort $(wildcard test/test_*.c test/*/test_*.c))
 TEST_LIB  := test/check.c
-JUDGES    := $(BUILD)/test/differential/json_judge
+HELPERS   := $(BUILD)/test/differential/json_judge $(BUILD)/test/interop/driver
 FUZZ_SRC  := $(sort $(wildcard test/fuzz/*.c))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -66,7 +66,7 @@ all: deps ## build the libraries, parley and parley-bench
 fuzzers: $(FUZZERS)
 .SECONDARY: $(call obj,$(FUZZ_SRC))
 programs: $(LIBS) $(PROGRAMS)
-tests: programs $(TESTS) $(JUDGES)
+tests: programs $(TESTS) $(HELPERS)
 
 run: all ## the main job: 200,000 messages to 200 peers, then the same with fallback to HTTP
 	$(Q)$(BUILD)/parley-bench run
@@ -109,12 +109,13 @@ format: deps ## rewrite the sources as clang-format wants them
 
 PREFIX ?= /usr/local
 install: all ## install below $(DESTDIR)$(PREFIX)
-	$(Q)install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/doc/parley
+	$(Q)install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/doc/parley/manual
 	$(Q)install $(BUILD)/parley $(BUILD)/parley-bench $(DESTDIR)$(PREFIX)/bin
 	$(Q)install -m 644 $(BUILD)/libparley.a $(BUILD)/libparley.so.0 $(DESTDIR)$(PREFIX)/lib
 	$(Q)ln -sf libparley.so.0 $(DESTDIR)$(PREFIX)/lib/libparley.so
 	$(Q)install -m 644 include/parley.h $(DESTDIR)$(PREFIX)/include
 	$(Q)install -m 644 conf/peer_service.yaml README.md transport/PROTOCOL.md $(DESTDIR)$(PREFIX)/share/doc/parley
+	$(Q)install -m 644 include/manual/*.md $(DESTDIR)$(PREFIX)/share/doc/parley/manual
 
 clean: ## remove what was built
 	$(Q)rm -rf $(BUILD)

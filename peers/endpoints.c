@@ -128,6 +128,9 @@ static void post_message(struct http_exchange *exchange)
         return;
     if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK)
         respond_detail(exchange, 400, error.text);
+    else if (envelope.payload_len >
+             bench_of(exchange->worker)->runtime->options.message_bytes_max)
+        respond_detail(exchange, 413, "Message too large");
     else /* what has no number must not take one of a session's */
         hand_over(exchange, INBOUND_MESSAGE, envelope.sender_id,
                   envelope.number != 0 ? envelope.session_id : "");

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Runs the test programs given as arguments, one after the other, then the scripts of
-# test/interop and test/differential. One line per program; a failing program's log in full.
-# The last line is "N passed, M failed": tests of the programs, failed programs and scripts.
+# test/interop and test/differential, and prints a table of what those of test/interop played:
+# other programs in front of real nodes. One line per program; a failing program's log in
+# full. The last line is "N passed, M failed": tests of the programs, failed programs and
+# scripts.
 set -u
 
 cd "$(dirname "$0")/.." || exit 2
@@ -67,15 +69,20 @@ for program in "$@"; do
     [ "$word" = ok ] || show "$name"
 done
 
-for script in test/interop/*.py test/interop/*.sh test/differential/test_*.py; do
+table=$logs/interop # rows "PEER | DIRECTION | TRANSPORT | CASES | PASSED" of all scripts
+: >"$table"
+for script in test/interop/*.py test/interop/*.js test/interop/*.sh \
+    test/differential/test_*.py; do
     [ -f "$script" ] || continue
     name=${script#test/}
     log=$logs/$(echo "$name" | tr / -).log
     scripts=$((scripts + 1))
     case $script in
     *.py) run /usr/bin/python3 "$script" ;; # Debian's, whose packages they import
+    *.js) run env NODE_PATH=/usr/share/nodejs node "$script" ;;
     *.sh) run sh "$script" ;;
     esac
+    sed -n 's/^interop: //p' "$log" >>"$table"
     word=ok
     if [ "$status" -eq 0 ]; then
         scripts_ok=$((scripts_ok + 1))
@@ -85,6 +92,28 @@ for script in test/interop/*.py test/interop/*.sh test/differential/test_*.py; d
     fi
     printf '%-7s %-36s %34s s\n' "$word" "$name" "$took"
     [ "$word" = ok ] || show "$name"
+done
+
+# One row for each peer, direction and transport played, whichever scripts did it.
+awk -F ' [|] ' '
+    function line(peer, direction, transport, cases, passed) {
+        printf "%-38s  %-9s  %-9s  %5s  %6s\n", peer, direction, transport, cases, passed
+    }
+    { row = $1 SUBSEP $2 SUBSEP $3
+      if (!(row in cases)) rows[++n] = row
+      cases[row] += $4; passed[row] += $5; all += $4; all_passed += $5 }
+    END { if (n == 0) exit
+          print ""
+          line("peer played", "direction", "transport", "cases", "passed")
+          for (i = 1; i <= n; i++) {
+              split(rows[i], part, SUBSEP)
+              line(part[1], part[2], part[3], cases[rows[i]], passed[rows[i]]) }
+          line("in all", "", "", all, all_passed)
+          print "" }' "$table"
+
+# What the JSON scanner, Python and Node made of the same documents, up to the sums.
+for log in "$logs"/differential-*.log; do
+    [ -s "$log" ] && sed '/^$/q' "$log"
 done
 
 [ "$scripts" -eq 0 ] || of_scripts=", $scripts_ok of $scripts scripts"

@@ -265,12 +265,24 @@ def endpoints(node):
           (405, {"detail": "Method Not Allowed"}, "POST"))
 
 
+def play(transport, cases_of_it, run):
+    """Runs cases and prints their row of the table that test/run.sh puts together."""
+    passed = 0
+    for case in cases_of_it:
+        before = len(failures)
+        run(case)
+        passed += len(failures) == before
+    print(f"interop: parley/1 client (Python) | to us | {transport} | {len(cases_of_it)} | "
+          f"{passed}")
+
+
 def main():
     with Node() as node:
-        for case in (websocket_delivery, websocket_gap, websocket_replaced, websocket_garbage):
-            asyncio.run(case(node))
-        for case in (unread_errors, http_delivery, http_message, endpoints):
-            case(node)
+        play("WebSocket",
+             (websocket_delivery, websocket_gap, websocket_replaced, websocket_garbage),
+             lambda case: asyncio.run(case(node)))
+        play("WebSocket", (unread_errors,), lambda case: case(node))
+        play("HTTP", (http_delivery, http_message, endpoints), lambda case: case(node))
     for failure in failures:
         print(failure)
     print(f"{cases} checks, {len(failures)} failed")

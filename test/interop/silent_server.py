@@ -111,6 +111,8 @@ def main():
         check("exit code", sender.returncode, 0)
     for failure in failures:
         print(failure)
+    print("interop: silent parley (raw socket) | from us | WebSocket | 1 | "
+          f"{int(not failures)}")
     print(f"{len(failures)} failed")
     return 1 if failures else 0
 

@@ -566,7 +566,34 @@ static void refused_requests(void)
     world_close(&world);
 }
 
+/* A body may hold a batch, and is larger than a message may be. */
+static void one_large_message(void)
+{
+    char body[6000], filler[5000], head[64];
+    struct world world;
+
+    memset(filler, 'x', sizeof(filler));
+    world_open(&world, 1, 1024);               /* message_bytes_max is 4096 */
+    for (int len = 4086; len <= 4087; len++) { /* and 10 around it */
+        int body_len = snprintf(body, sizeof(body),
+                                "{\"from\":\"a\",\"type\":\"t\",\"timestamp\":1,"
+                                "\"payload\":{\"text\":\"%.*s\"}}",
+                                len - 1, filler);
+
+        snprintf(head, sizeof(head), "Content-Length: %d\r\n\r\n", body_len);
+        memmove(body + strlen(head), body, (size_t)body_len + 1);
+        memcpy(body, head, strlen(head));
+        if (len == 4086)
+            CHECK_CONTAINS(ask(&world, "POST", "/message", body), "200 OK");
+        else
+            check_whole(ask(&world, "POST", "/message", body), "413 Content Too Large",
+                        DETAIL("Message too large"));
+    }
+    world_close(&world);
+}
+
 static const struct check_test tests[] = {
+    {"a message over the limit is refused although its body is not", one_large_message},
     {"every form of envelope is taken", forms},
     {"an unknown type is 200", nobody_handles_it},
     {"each refusal has its detail, the earliest fault first", refusals},
