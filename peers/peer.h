@@ -123,6 +123,7 @@ struct post {
     /* older peers */
     bool paced; /* configured so; a parley never is */
     struct pace pace;
+    bool turn_taken;  /* the request is one of the pace's */
     uint32_t limited; /* answers in a row that we send too much */
     parley_envelope_version configured;
     enum post_version version;

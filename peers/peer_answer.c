@@ -285,7 +285,7 @@ static void remember(struct peer *peer, enum verdict verdict)
     const struct http_call *call = &post->call;
     bool unanswered = call->status != PARLEY_OK && !call->unsent;
 
-    if (call->status != PARLEY_OK && call->unsent && !post->parley && post->paced)
+    if (call->status != PARLEY_OK && call->unsent && post->turn_taken)
         pace_return(&post->pace);
     peer->delivery.recognises = post->parley;
     if (!call->resent && !unanswered && (call->status != PARLEY_OK || call->code < 500))
