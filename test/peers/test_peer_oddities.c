@@ -57,8 +57,165 @@ static void unpaced_request_unsent(void)
     old_manager_stop(&manager);
 }
 
+/* ---- Answers that come late ---- */
+
+/* A manager with one message that has ended as sent for its silence. */
+static bool start_silent(struct old_manager *manager)
+{
+    struct fate fate;
+
+    old_manager_init(manager, PARLEY_WEBSOCKET_ONLY);
+    manager->options.ack_timeout_ms = 300;
+    old_manager_open(manager);
+    manager_send(manager, "{\"n\":1}", &fate);
+    if (!old_welcome(manager->listener, &manager->end))
+        return false;
+    old_hear(&manager->end);
+    check_fate(&fate, PARLEY_SENT);
+    return true;
+}
+
+static void send_and_hear(struct old_manager *manager, struct fate *fate)
+{
+    manager_send(manager, "{}", fate);
+    old_hear(&manager->end);
+}
+
+static void late_error(void)
+{
+    struct old_manager manager;
+    struct fate fates[3];
+
+    if (start_silent(&manager)) {
+        send_and_hear(&manager, &fates[0]);
+        old_error(&manager.end, "Handler error: took long");
+        check_fate(&fates[0], PARLEY_SENT);
+        send_and_hear(&manager, &fates[1]);
+        old_receive(&manager.end, "3"); /* all before it is settled */
+        check_fate(&fates[1], PARLEY_DELIVERED);
+        send_and_hear(&manager, &fates[2]);
+        old_error(&manager.end, "Handler error: no");
+        check_fate(&fates[2], PARLEY_REJECTED);
+    }
+    old_manager_stop(&manager);
+}
+
+static void late_receipt(void)
+{
+    struct old_manager manager;
+    struct fate fate;
+
+    if (start_silent(&manager)) {
+        send_and_hear(&manager, &fate);
+        old_receive(&manager.end, NULL); /* the first one's */
+        old_say(&manager.end, "{\"type\":\"ping\",\"payload\":{}}");
+        CHECK_TEXT(old_member(old_hear(&manager.end), "type"), "pong"); /* all was read */
+        CHECK_U64(fate.known, 0);
+        old_receive(&manager.end, NULL);
+        check_fate(&fate, PARLEY_DELIVERED);
+    }
+    old_manager_stop(&manager);
+}
+
+static void error_after_expiry(void)
+{
+    struct old_manager manager;
+    struct fate fates[2];
+
+    if (old_manager_start(&manager)) {
+        send_one(manager.node, manager.peer, "{}", 100, &fates[0]);
+        old_hear(&manager.end);
+        check_fate(&fates[0], PARLEY_EXPIRED);
+        send_and_hear(&manager, &fates[1]);
+        old_error(&manager.end, "Handler error: 1");
+        check_fate(&fates[1], PARLEY_SENT);
+    }
+    old_manager_stop(&manager);
+}
+
+/* Three are refused one after another, and a fourth is sent meanwhile. */
+static void errors_in_a_row(void)
+{
+    struct old_manager manager;
+    struct fate fates[5];
+
+    if (old_manager_start(&manager)) {
+        for (unsigned n = 0; n < 3; n++)
+            send_and_hear(&manager, &fates[n]);
+        old_error(&manager.end, "Handler error: 1");
+        check_fate(&fates[2], PARLEY_SENT);
+        old_error(&manager.end, "Handler error: 2");
+        send_and_hear(&manager, &fates[3]);
+        old_error(&manager.end, "Handler error: 3");
+        check_fate(&fates[3], PARLEY_SENT);
+        CHECK_CONTAINS(fates[3].detail, "another");
+        old_receive(&manager.end, "4");
+        send_and_hear(&manager, &fates[4]);
+        old_error(&manager.end, "Handler error: 5");
+        check_fate(&fates[4], PARLEY_REJECTED);
+    }
+    old_manager_stop(&manager);
+}
+
+/* ---- A limit that something else may have reached ---- */
+
+static bool accept_post(struct old_manager *manager)
+{
+    while (old_accept(manager->listener, &manager->end)) {
+        if (strncmp(manager->end.request, "POST ", 5) == 0)
+            return true;
+        old_respond(&manager->end, "403 Forbidden", "");
+        old_hang_up(&manager->end);
+    }
+    return false;
+}
+
+/* The message may have been taken without a word, and our pong be what was too much. */
+static void limited(bool pong, bool expected)
+{
+    struct old_manager manager;
+    struct fate fate;
+
+    old_manager_init(&manager, PARLEY_WEBSOCKET_FIRST);
+    old_manager_open(&manager);
+    manager_send(&manager, "{}", &fate);
+    if (old_welcome(manager.listener, &manager.end)) {
+        old_hear(&manager.end);
+        if (pong) {
+            old_say(&manager.end, "{\"type\":\"ping\",\"payload\":{}}");
+            CHECK_TEXT(old_member(old_hear(&manager.end), "type"), "pong");
+        }
+        old_error(&manager.end, "Rate limit exceeded (100 msg/min)");
+        old_close(&manager.end, 1001, "Server shutting down");
+        old_hang_up(&manager.end);
+        if (accept_post(&manager)) {
+            old_respond(&manager.end, "200 OK", "{}");
+            check_fate(&fate, PARLEY_DELIVERED);
+            CHECK_U64(fate.attempts, 2);
+            CHECK(fate.maybe_duplicate == expected);
+        }
+    }
+    old_manager_stop(&manager);
+}
+
+static void limited_for_a_pong(void)
+{
+    limited(true, true);
+}
+
+static void limited_alone(void)
+{
+    limited(false, false);
+}
+
 static const struct check_test tests[] = {
     {"an unpaced request that found no connection gives no turn back", unpaced_request_unsent},
+    {"a late error refuses no later message", late_error},
+    {"a late message_received without a number acknowledges no later message", late_receipt},
+    {"an error for what has expired refuses no later message", error_after_expiry},
+    {"errors in a row refuse none of those behind them", errors_in_a_row},
+    {"a rate limit after a pong makes a repeat doubtful", limited_for_a_pong},
+    {"a rate limit after nothing but the message does not", limited_alone},
 };
 
 CHECK_MAIN("odd answers", tests)
