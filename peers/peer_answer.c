@@ -129,6 +129,7 @@ static enum verdict judge(const struct peer *peer, const char *detail)
 
 /* ---- Acting ---- */
 
+/* @return false: it is no acknowledgement of ours, or of more than was ever sent */
 static bool acknowledge(struct peer *peer)
 {
     const struct json_doc *doc = &peer->bench->doc;
@@ -137,7 +138,8 @@ static bool acknowledge(struct peer *peer)
 
     if (!scan_response(peer, ACK_RECORD_DEPTH) ||
         ack_read(doc, doc->items, &ack, &error) != PARLEY_OK ||
-        strcmp(ack.session_id, peer->session_id) != 0)
+        strcmp(ack.session_id, peer->session_id) != 0 ||
+        ack.ack_seq >= peer->delivery.next_number)
         return false;
     peer_acknowledged(peer, doc, ack.ack_seq, ack.rejected);
     return true;

@@ -208,6 +208,34 @@ static void limited_alone(void)
     limited(false, false);
 }
 
+/* ---- An acknowledgement of what was never sent ---- */
+
+static void too_much_over_http(void)
+{
+    struct old_manager manager;
+    struct fate fate;
+    char ack[256];
+
+    old_manager_init(&manager, PARLEY_HTTP_ONLY);
+    manager.options.http_attempts = 2;
+    manager.peer_options.dialect = PARLEY_DIALECT_PARLEY;
+    old_manager_open(&manager);
+    send_one(manager.node, manager.peer, "{}", 2000, &fate);
+    if (old_accept(manager.listener, &manager.end)) {
+        snprintf(ack, sizeof(ack),
+                 "{\"type\":\"ACK\",\"payload\":{\"session_id\":\"%s\","
+                 "\"ack_seq\":9,\"rejected\":[]}}",
+                 old_member(manager.end.text, "session_id"));
+        old_respond(&manager.end, "200 OK", ack);
+        CHECK(old_request(&manager.end));
+        old_respond(&manager.end, "200 OK", ack);
+        check_fate(&fate, PARLEY_EXHAUSTED);
+        CHECK_U64(fate.attempts, 2);
+        CHECK_TEXT(fate.detail, "malformed acknowledgement");
+    }
+    old_manager_stop(&manager);
+}
+
 static const struct check_test tests[] = {
     {"an unpaced request that found no connection gives no turn back", unpaced_request_unsent},
     {"a late error refuses no later message", late_error},
@@ -216,6 +244,7 @@ static const struct check_test tests[] = {
     {"errors in a row refuse none of those behind them", errors_in_a_row},
     {"a rate limit after a pong makes a repeat doubtful", limited_for_a_pong},
     {"a rate limit after nothing but the message does not", limited_alone},
+    {"an acknowledgement of what was never sent is a failed attempt", too_much_over_http},
 };
 
 CHECK_MAIN("odd answers", tests)
