@@ -289,7 +289,8 @@ static void remember(struct peer *peer, enum verdict verdict)
 
     if (call->status != PARLEY_OK && call->unsent && post->turn_taken)
         pace_return(&post->pace);
-    peer->delivery.recognises = post->parley;
+    if (call->status == PARLEY_OK && call->parley_version != 0)
+        peer->delivery.recognises = post->parley; /* the answer says so, not a WebSocket */
     if (!call->resent && !unanswered && (call->status != PARLEY_OK || call->code < 500))
         return;
     post->maybe_arrived = true;

@@ -57,6 +57,38 @@ static void unpaced_request_unsent(void)
     old_manager_stop(&manager);
 }
 
+/* What a request was sent to is not what the WebSocket turns out to lead to. */
+static void older_request_then_parley(void)
+{
+    struct old_manager manager;
+    struct old_end http;
+    struct fate fate;
+    char ack[256];
+
+    old_manager_init(&manager, PARLEY_WEBSOCKET_FIRST);
+    manager.options.connect_grace_ms = 50;
+    manager.options.http_backoff_ms = 20;
+    old_manager_open(&manager);
+    manager_send(&manager, "{}", &fate);
+    if (old_accept(manager.listener, &manager.end) && old_accept(manager.listener, &http)) {
+        CHECK(strncmp(http.request, "POST /message ", 14) == 0);
+        old_switch_protocols(&manager.end);
+        old_say(&manager.end, PARLEY_GREETING);
+        CHECK_TEXT(old_member(old_hear(&manager.end), "type"), "HELLO");
+        old_hang_up(&http); /* it may have run the message */
+        old_hear(&manager.end);
+        snprintf(ack, sizeof(ack),
+                 "{\"type\":\"ACK\",\"payload\":{\"session_id\":\"%s\","
+                 "\"ack_seq\":1,\"rejected\":[]}}",
+                 old_member(manager.end.text, "session_id"));
+        old_say(&manager.end, ack);
+        check_fate(&fate, PARLEY_DELIVERED);
+        CHECK_U64(fate.attempts, 2);
+        CHECK(fate.maybe_duplicate);
+    }
+    old_manager_stop(&manager);
+}
+
 /* ---- Answers that come late ---- */
 
 /* A manager with one message that has ended as sent for its silence. */
@@ -238,6 +270,8 @@ static void too_much_over_http(void)
 
 static const struct check_test tests[] = {
     {"an unpaced request that found no connection gives no turn back", unpaced_request_unsent},
+    {"what an older service may have run is a duplicate at a parley",
+     older_request_then_parley},
     {"a late error refuses no later message", late_error},
     {"a late message_received without a number acknowledges no later message", late_receipt},
     {"an error for what has expired refuses no later message", error_after_expiry},
