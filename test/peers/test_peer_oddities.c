@@ -89,6 +89,67 @@ static void older_request_then_parley(void)
     old_manager_stop(&manager);
 }
 
+/* Answers the next request on the connection, or on a new one. */
+static void respond(struct old_manager *manager, const char *path, const char *status,
+                    const char *body)
+{
+    char request[32];
+
+    if (manager->end.fd < 0)
+        CHECK(old_accept(manager->listener, &manager->end));
+    else
+        CHECK(old_request(&manager->end));
+    snprintf(request, sizeof(request), "POST %s HTTP", path);
+    CHECK(strncmp(manager->end.request, request, strlen(request)) == 0);
+    old_respond(&manager->end, status, body);
+}
+
+static void start_http(struct old_manager *manager)
+{
+    old_manager_init(manager, PARLEY_HTTP_ONLY);
+    old_manager_open(manager);
+}
+
+/* A batch whose acknowledgement cannot be read may have run. */
+static void unreadable_then_older(void)
+{
+    struct old_manager manager;
+    struct fate fates[2];
+
+    start_http(&manager);
+    manager_send(&manager, "{}", &fates[0]);
+    respond(&manager, "/message", "200 OK\r\nParley: 1", "{}");
+    check_fate(&fates[0], PARLEY_DELIVERED);
+    manager_send(&manager, "{}", &fates[1]);
+    respond(&manager, "/messages", "200 OK", "garbage");
+    respond(&manager, "/messages", "404 Not Found", "{}");
+    respond(&manager, "/message", "200 OK", "{}");
+    check_fate(&fates[1], PARLEY_DELIVERED);
+    CHECK(fates[1].maybe_duplicate);
+    old_manager_stop(&manager);
+}
+
+/* A connection that ends under a request; the same again draws a 500, and "0.3" is taken. */
+static void resent_then_another_version(void)
+{
+    struct old_manager manager;
+    struct fate fates[2];
+
+    start_http(&manager);
+    manager_send(&manager, "{}", &fates[0]);
+    respond(&manager, "/message", "200 OK", "{}");
+    check_fate(&fates[0], PARLEY_DELIVERED);
+    manager_send(&manager, "{}", &fates[1]);
+    CHECK(old_request(&manager.end));
+    old_hang_up(&manager.end); /* it may have run it */
+    respond(&manager, "/message", "500 No", "{}");
+    respond(&manager, "/message", "200 OK", "{}");
+    CHECK_TEXT(old_member(manager.end.text, "version"), "0.3");
+    check_fate(&fates[1], PARLEY_DELIVERED);
+    CHECK(fates[1].maybe_duplicate);
+    old_manager_stop(&manager);
+}
+
 /* ---- Answers that come late ---- */
 
 /* A manager with one message that has ended as sent for its silence. */
@@ -272,6 +333,8 @@ static const struct check_test tests[] = {
     {"an unpaced request that found no connection gives no turn back", unpaced_request_unsent},
     {"what an older service may have run is a duplicate at a parley",
      older_request_then_parley},
+    {"what a parley may have run is a duplicate at an older service", unreadable_then_older},
+    {"what was lost before a 500 may be a duplicate in 0.3", resent_then_another_version},
     {"a late error refuses no later message", late_error},
     {"a late message_received without a number acknowledges no later message", late_receipt},
     {"an error for what has expired refuses no later message", error_after_expiry},
