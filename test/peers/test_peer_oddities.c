@@ -90,18 +90,19 @@ static void older_request_then_parley(void)
 }
 
 /* Answers the next request on the connection, or on a new one. */
-static void respond(struct old_manager *manager, const char *path, const char *status,
+static bool respond(struct old_manager *manager, const char *path, const char *status,
                     const char *body)
 {
     char request[32];
+    bool came = manager->end.fd < 0 ? old_accept(manager->listener, &manager->end)
+                                    : old_request(&manager->end);
 
-    if (manager->end.fd < 0)
-        CHECK(old_accept(manager->listener, &manager->end));
-    else
-        CHECK(old_request(&manager->end));
+    if (!CHECK(came))
+        return false;
     snprintf(request, sizeof(request), "POST %s HTTP", path);
     CHECK(strncmp(manager->end.request, request, strlen(request)) == 0);
     old_respond(&manager->end, status, body);
+    return true;
 }
 
 static void start_http(struct old_manager *manager)
@@ -143,8 +144,8 @@ static void resent_then_another_version(void)
     CHECK(old_request(&manager.end));
     old_hang_up(&manager.end); /* it may have run it */
     respond(&manager, "/message", "500 No", "{}");
-    respond(&manager, "/message", "200 OK", "{}");
-    CHECK_TEXT(old_member(manager.end.text, "version"), "0.3");
+    if (respond(&manager, "/message", "200 OK", "{}") && manager.end.text != NULL)
+        CHECK_TEXT(old_member(manager.end.text, "version"), "0.3");
     check_fate(&fates[1], PARLEY_DELIVERED);
     CHECK(fates[1].maybe_duplicate);
     old_manager_stop(&manager);
