@@ -154,6 +154,7 @@ void connection_say(struct connection *connection, const char *text, size_t len)
     else
         connection->last->next = outgoing;
     connection->last = outgoing;
+    connection->said_ns = worker_now_ns(connection->bench->worker);
     ws_want_write(connection->ws);
 }
 

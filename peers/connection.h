@@ -44,10 +44,11 @@ struct connection {
     parley_peer carried;             /* carrier.h; 0: none */
     struct carrier_note *down;       /* made with the offer */
     uint64_t pinged_ns;              /* 0: no ping is unanswered */
-    uint32_t asked;                  /* requests at the session's owner, and a carried peer */
-    size_t asked_bytes;              /* and their texts */
-    uint32_t errors;                 /* said since everything was last written */
-    uint16_t close_code;             /* once what is outgoing has gone; 0: none */
+    uint64_t said_ns;    /* when something was last said, messages apart; 0: never */
+    uint32_t asked;      /* requests at the session's owner, and a carried peer */
+    size_t asked_bytes;  /* and their texts */
+    uint32_t errors;     /* said since everything was last written */
+    uint16_t close_code; /* once what is outgoing has gone; 0: none */
     enum connection_dialect dialect;
     size_t answers_bytes; /* said to an older peer since everything was last written */
     bool greeted;         /* before, nothing is written */

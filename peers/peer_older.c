@@ -7,6 +7,8 @@
  * without a number is meant for the oldest unanswered message, since such peers work in
  * order; an error without a number is not that certain, so it is laid to a message only when
  * there is just one. Silence for ack_timeout_ms on an open connection ends a message as sent.
+ * What ended without an answer of its own may get it yet: until that is accounted for
+ * (link.owed), an answer without a number is not taken for a later message's.
  * Such peers know no voids: numbers that were given up are passed over.
  */
 #include <assert.h>
@@ -193,21 +195,62 @@ static bool anything_unanswered(const struct peer *peer)
            peer->delivery.outstanding > 0;
 }
 
+uint32_t older_unanswered(const struct peer *peer)
+{
+    return link_is_older(peer) && anything_unanswered(peer)
+               ? delivery_unanswered(&peer->delivery, UINT32_MAX)
+               : 0;
+}
+
+/* An answer to a message that has ended, for all we can tell. */
+static void settle_owed(struct peer *peer)
+{
+    if (peer->link.owed > 0)
+        peer->link.owed--;
+}
+
+/* Whatever was sent before this one has been dealt with by a peer that works in order. */
+static void end_numbered(struct peer *peer, uint64_t number, parley_outcome outcome,
+                         const char *detail)
+{
+    uint64_t pending = peer->delivery.counts.pending;
+
+    end(peer, number, outcome, detail);
+    if (peer->delivery.counts.pending != pending)
+        peer->link.owed = 0;
+    else
+        settle_owed(peer);
+}
+
 /* `number` as the answer said it; the front is never a void. */
 static void on_answer(struct peer *peer, enum older_reference reference, uint64_t number,
                       parley_outcome outcome, const char *detail)
 {
     if (reference == REFERENCE_NUMBER)
-        end(peer, number, outcome, detail);
+        end_numbered(peer, number, outcome, detail);
+    else if (reference == REFERENCE_NONE && peer->link.owed > 0)
+        settle_owed(peer);
     else if (reference == REFERENCE_NONE && anything_unanswered(peer))
         end(peer, peer->delivery.front->number, outcome, detail);
+}
+
+/* What else we said lately may be what was too much, and a message have been taken without a
+ * word. What a carrier's connection says is not known here. */
+static bool may_be_about_another(const struct peer *peer)
+{
+    const struct connection *inbound = peer->link.inbound;
+    uint64_t window_ns = peer->runtime->options.ack_timeout_ms * NS_PER_MS;
+
+    return peer->link.owed > 0 || delivery_unanswered(&peer->delivery, 2) > 1 ||
+           inbound == NULL ||
+           (inbound->said_ns != 0 && now_ns(peer) < inbound->said_ns + window_ns);
 }
 
 static void on_rate_limit(struct peer *peer)
 {
     if (!anything_unanswered(peer))
         return;
-    if (delivery_unanswered(&peer->delivery, 2) > 1) /* some of them may have been taken */
+    if (may_be_about_another(peer)) /* some of them may have been taken */
         delivery_doubt(&peer->delivery, false);
     delivery_lost(&peer->delivery);
     peer->link.pause_ns = now_ns(peer) + RATE_WINDOW_NS;
@@ -219,10 +262,21 @@ static void end_all(struct peer *peer, const char *text)
     char detail[PARLEY_DETAIL_MAX];
 
     snprintf(detail, sizeof(detail), "it or another one was refused: %.200s", text);
-    while (peer->delivery.outstanding > 0)
+    for (; peer->delivery.outstanding > 0; peer->link.owed++)
         delivery_answer(&peer->delivery, peer->delivery.front->number, PARLEY_SENT, 0, detail);
+    settle_owed(peer); /* this was one */
     link_clear_suspicion(peer);
     peer_flush(peer); /* while `detail` is there */
+}
+
+static void on_error_without_number(struct peer *peer, const char *text)
+{
+    if (!anything_unanswered(peer))
+        settle_owed(peer);
+    else if (peer->link.owed > 0 || delivery_unanswered(&peer->delivery, 2) > 1)
+        end_all(peer, text);
+    else
+        end(peer, peer->delivery.front->number, PARLEY_REJECTED, text);
 }
 
 static void on_error(struct peer *peer, const struct json_doc *doc)
@@ -235,10 +289,10 @@ static void on_error(struct peer *peer, const struct json_doc *doc)
     log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
     if (strncmp(text, RATE_LIMIT_TEXT, sizeof(RATE_LIMIT_TEXT) - 1) == 0)
         on_rate_limit(peer);
-    else if (reference == REFERENCE_NUMBER || delivery_unanswered(&peer->delivery, 2) == 1)
-        on_answer(peer, reference, number, PARLEY_REJECTED, text);
-    else if (reference == REFERENCE_NONE && anything_unanswered(peer))
-        end_all(peer, text);
+    else if (reference == REFERENCE_NUMBER)
+        end_numbered(peer, number, PARLEY_REJECTED, text);
+    else if (reference == REFERENCE_NONE)
+        on_error_without_number(peer, text);
 }
 
 static void on_status(struct peer *peer, const struct json_doc *doc)
@@ -340,7 +394,7 @@ void older_timer(struct peer *peer, uint64_t now)
 {
     if (peer->link.turn_ns <= now)
         peer->link.turn_ns = CLOCK_NEVER; /* peer_pump() tries again */
-    while (silent_at_ns(peer) <= now)
+    for (; silent_at_ns(peer) <= now; peer->link.owed++)
         end(peer, peer->delivery.front->number, PARLEY_SENT,
             "the peer acknowledged nothing within ack_timeout_ms");
 }

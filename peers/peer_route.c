@@ -96,10 +96,22 @@ static bool route_one(struct peer *peer, struct delivery_message *message)
     return false;
 }
 
+/* An older peer may yet answer what has expired on its WebSocket. */
+static void expire(struct peer *peer, uint64_t now_ns)
+{
+    uint32_t unanswered;
+
+    if (now_ns < peer->delivery.earliest_deadline_ns)
+        return;
+    unanswered = older_unanswered(peer);
+    delivery_expire(&peer->delivery, now_ns);
+    peer->link.owed += unanswered - older_unanswered(peer);
+}
+
 void peer_pump(struct peer *peer)
 {
     peer->again_ns = CLOCK_NEVER;
-    delivery_expire(&peer->delivery, worker_now_ns(peer->bench->worker));
+    expire(peer, worker_now_ns(peer->bench->worker));
     for (unsigned i = 0; i < FAILURES_A_TURN; i++) {
         struct delivery_message *message = delivery_peek(&peer->delivery);
 
