@@ -288,7 +288,8 @@ static void on_message(struct connection *connection, const struct json_doc *doc
         refuse_size(connection);
         return;
     }
-    single = single_new(connection, envelope.session_id, len);
+    /* what has no number must not take one of a session's */
+    single = single_new(connection, envelope.number != 0 ? envelope.session_id : "", len);
     if (single == NULL) {
         connection_refuse(connection, "Rate limit exceeded: too much unanswered");
         return;

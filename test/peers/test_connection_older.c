@@ -393,6 +393,54 @@ static void envelopes_by_the_old_rule(void)
     stop(&served);
 }
 
+/* Telling the sender that it had arrived would lose it. */
+static void skipped_numbers_are_not_acknowledged(void)
+{
+    struct served served;
+    struct client client;
+
+    serve(&served);
+    client_open(&client, served.node, "?entity_id=low&session_id=s-1");
+    say_envelope(&client, 2, "{}", "");
+    check_received(&client, "2");
+    say_envelope(&client, 5, "{}", "");
+    check_received(&client, "5");
+    for (unsigned number = 1; number <= 4; number += 3) {
+        char expected[96];
+
+        snprintf(expected, sizeof(expected),
+                 "{\"type\":\"error\",\"payload\":{\"error\":\"SEQUENCE_ERROR\",\"seq\":%u}}",
+                 number);
+        say_envelope(&client, number, "{}", "");
+        CHECK_TEXT(client_hear(&client), expected);
+    }
+    client_say(&client, /* this one had arrived, which only its number tells */
+               "{\"payload\":{},\"timestamp\":1,\"sender_id\":\"low\",\"session_id\":\"s-1\","
+               "\"sequence_num\":2,\"version\":\"1.0\",\"msg_type\":\"job\",\"type\":"
+               "\"peer_message\"}");
+    check_received(&client, "2");
+    CHECK_U64(served.handled, 2);
+    client_close(&client);
+    stop(&served);
+}
+
+static void what_has_no_number_takes_none(void)
+{
+    struct served served;
+    struct client client;
+
+    serve(&served);
+    client_open(&client, served.node, "?entity_id=low&session_id=s-1");
+    client_say(&client, "{\"message_id\":\"m-1\",\"type\":\"MESSAGE\",\"from_entity\":\"low\","
+                        "\"timestamp\":1,\"payload\":{},\"session_id\":\"s-1\"}");
+    CHECK_CONTAINS(client_hear(&client), "{\"ack_message_id\":\"m-1\"}");
+    say_envelope(&client, 1, "{}", "");
+    check_received(&client, "1");
+    CHECK_U64(served.handled, 2);
+    client_close(&client);
+    stop(&served);
+}
+
 /* ---- Replacement ---- */
 
 static void newer_replaces_older(void)
@@ -619,6 +667,8 @@ static const struct check_test tests[] = {
     {"answers are not answered", answers_are_not_answered},
     {"envelopes follow the old rule, repeats are acknowledged again",
      envelopes_by_the_old_rule},
+    {"a number that was skipped is not acknowledged", skipped_numbers_are_not_acknowledged},
+    {"a message without a number takes none of a session's", what_has_no_number_takes_none},
     {"a newer connection of an older client replaces the one before", newer_replaces_older},
     {"older clients do not replace parleys", parleys_are_left_alone},
     {"older clients hear that the node shuts down", shutting_down},
