@@ -380,6 +380,8 @@ void connection_write(struct connection *connection, struct ws_batch *batch)
         return;
     while (connection->first != NULL && write_outgoing(connection, batch))
         ;
+    if (connection->acks_bytes > 0 && connection->first == NULL)
+        connection_told(connection);
     if (connection->ack_due && connection->first == NULL)
         write_ack(connection, batch);
     if (connection->close_code != 0 && connection->first == NULL)
