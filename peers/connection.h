@@ -136,6 +136,9 @@ void connection_say_error(struct connection *connection, const char *text);
 
 /** Says that a frame is refused, and counts it. */
 void connection_refuse(struct connection *connection, const char *error);
+/** The same for a message that has this number, unless 0. */
+void connection_refuse_number(struct connection *connection, uint64_t number,
+                              const char *error);
 
 /** Attaches to the session named, whose answer is the greeting; without one it closes. */
 void connection_attach(struct connection *connection);

@@ -643,6 +643,16 @@ static void unanswered_messages_are_bounded(void)
     CHECK(check_wait(&served.held, 8));
     client_frame(&client, "old", "MESSAGE", "m-8", "{}");
     CHECK_CONTAINS(client_hear(&client), "{\"error\":\"Rate limit exceeded: ");
+    for (unsigned number = 9; number <= 10; number++) { /* of a session of its own */
+        client_say(&client,
+                   "{\"type\":\"peer_message\",\"version\":\"1.0\",\"msg_type\":\"job\","
+                   "\"sender_id\":\"old\",\"session_id\":\"s\",\"sequence_num\":%u,"
+                   "\"timestamp\":1,\"payload\":{\"do\":\"later\"}}",
+                   number);
+    }
+    CHECK_CONTAINS(client_hear(&client), "too much unanswered\",\"seq\":10}}");
+    finish(&served, 8, PARLEY_OK, NULL);
+    check_received(&client, "9");
     for (unsigned i = 0; i < 8; i++) {
         finish(&served, i, PARLEY_OK, NULL);
         CHECK_CONTAINS(client_hear(&client), "\"ack_message_id\":\"m-");
