@@ -138,22 +138,24 @@ void connection_older_answered(struct inbound_request *request)
 
 /* ---- Who it is ---- */
 
-/* The first frame that is understood decides. @return false: it has been told why not */
-static bool introduce(struct connection *connection, const char *sender,
+/* The first frame that is understood decides. `number` is that of a message, or 0. @return
+ * false: it has been told why not */
+static bool introduce(struct connection *connection, const char *sender, uint64_t number,
                       enum connection_dialect dialect)
 {
     if (sender[0] == '\0')
         sender = connection->entity;
     if (!entity_id_valid(sender)) {
-        connection_refuse(connection, sender[0] == '\0' ? "Missing required field: from_entity"
-                                                        : "Invalid field: from_entity");
+        connection_refuse_number(connection, number,
+                                 sender[0] == '\0' ? "Missing required field: from_entity"
+                                                   : "Invalid field: from_entity");
         return false;
     }
     if (connection->entity[0] != '\0' && strcmp(connection->entity, sender) != 0) {
         char text[ENVELOPE_ID_MAX + 32];
 
         snprintf(text, sizeof(text), "Unknown sender: %s", sender);
-        connection_refuse(connection, text);
+        connection_refuse_number(connection, number, text);
         return false;
     }
     if (sender != connection->entity)
@@ -182,7 +184,7 @@ static bool introduced(struct connection *connection, const struct json_doc *doc
         connection_refuse(connection, error.text);
         return false;
     }
-    return introduce(connection, sender, dialect);
+    return introduce(connection, sender, 0, dialect);
 }
 
 /* ---- Messages ---- */
@@ -251,7 +253,7 @@ static void note_answer(struct single *single, const struct json_doc *doc,
 }
 
 /* A frame that is larger by far has closed the connection already. */
-static void refuse_size(struct connection *connection)
+static void refuse_size(struct connection *connection, uint64_t number)
 {
     uint32_t max = connection->bench->runtime->options.message_bytes_max;
     char text[64];
@@ -260,7 +262,7 @@ static void refuse_size(struct connection *connection)
         snprintf(text, sizeof(text), "Message too large (max 1MB)");
     else
         snprintf(text, sizeof(text), "Message too large (max %u bytes)", max);
-    connection_refuse(connection, text);
+    connection_refuse_number(connection, number, text);
 }
 
 static void on_message(struct connection *connection, const struct json_doc *doc,
@@ -278,19 +280,22 @@ static void on_message(struct connection *connection, const struct json_doc *doc
         return;
     }
     if (by_id && envelope.message_id[0] == '\0') {
-        connection_refuse(connection, "Missing required field: message_id");
+        connection_refuse_number(connection, envelope.number,
+                                 "Missing required field: message_id");
         return;
     }
-    if (!introduce(connection, envelope.sender_id,
+    if (!introduce(connection, envelope.sender_id, envelope.number,
                    by_id ? CONNECTION_CLIENT : CONNECTION_MANAGER))
         return;
     if (envelope.payload_len > connection->bench->runtime->options.message_bytes_max) {
-        refuse_size(connection);
+        refuse_size(connection, envelope.number);
         return;
     }
-    single = single_new(connection, envelope.session_id, len);
+    /* what has no number must not take one of a session's */
+    single = single_new(connection, envelope.number != 0 ? envelope.session_id : "", len);
     if (single == NULL) {
-        connection_refuse(connection, "Rate limit exceeded: too much unanswered");
+        connection_refuse_number(connection, envelope.number,
+                                 "Rate limit exceeded: too much unanswered");
         return;
     }
     note_answer(single, doc, &envelope, by_id);
