@@ -118,10 +118,13 @@ static enum verdict judge(const struct peer *peer, const char *detail)
 {
     const struct http_call *call = &peer->post.call;
 
+    /* That an envelope was taken, the status line says alone. */
+    if (call->code >= 200 && call->code < 300 && !peer->post.batch)
+        return VERDICT_DELIVERED;
     if (call->status != PARLEY_OK)
         return VERDICT_NO_ANSWER;
     if (call->code >= 200 && call->code < 300)
-        return peer->post.batch ? VERDICT_ACK : VERDICT_DELIVERED;
+        return VERDICT_ACK;
     if (call->code >= 400 && call->code < 500)
         return judge_client_error(peer, detail);
     return wants_older(peer) ? VERDICT_OLDER : VERDICT_AGAIN;
