@@ -119,6 +119,7 @@ static bool still_fails(uint64_t seed, const struct script *script)
     pid_t child;
 
     tally->broken = false;
+    fflush(stdout);
     child = fork();
     if (child == 0) {
         if (freopen("/dev/null", "w", stderr) == NULL)

@@ -260,6 +260,18 @@ static void connect(unsigned from, unsigned to)
         parley_connect(process->runtime, process->peers[to]);
 }
 
+static void pause_process(struct process *process, uint64_t until_ns)
+{
+    uint64_t end_ns = sim.started_ns + SCRIPT_NS;
+
+    until_ns = until_ns < end_ns ? until_ns : end_ns;
+    fault_count(FAULT_PAUSE);
+    if (until_ns <= sim.now_ns)
+        return;
+    sim.paused_ns += until_ns - sim.now_ns;
+    workers_pause(process->pool, until_ns);
+}
+
 static void to_process(struct process *process, const struct op *op)
 {
     struct host *node = process->node;
@@ -276,9 +288,7 @@ static void to_process(struct process *process, const struct op *op)
         sim_at(sim.now_ns + op->x % 500 * NS_PER_MS, on_start, node, 0);
         break;
     case OP_PAUSE:
-        fault_count(FAULT_PAUSE);
-        sim.paused_ns += op->x * NS_PER_MS;
-        workers_pause(process->pool, sim.now_ns + op->x * NS_PER_MS);
+        pause_process(process, sim.now_ns + op->x * NS_PER_MS);
         break;
     case OP_REMOVE:
         remove_peer(process, op);
