@@ -31,7 +31,8 @@ struct bench *bench_get(struct parley *runtime, uint32_t index)
     return bench_of(worker_pool_get(runtime->workers, index));
 }
 
-bool bench_scan(struct bench *bench, const char *text, size_t len, uint32_t record_depth)
+parley_status bench_scan(struct bench *bench, const char *text, size_t len,
+                         uint32_t record_depth)
 {
     const struct json_limits limits = {
         .depth_max = bench->runtime->options.json_depth_max + BATCH_RECORD_DEPTH,
@@ -39,7 +40,7 @@ bool bench_scan(struct bench *bench, const char *text, size_t len, uint32_t reco
     };
     struct json_error error;
 
-    return json_scan(&bench->doc, text, len, &limits, record_depth, &error) == PARLEY_OK;
+    return json_scan(&bench->doc, text, len, &limits, record_depth, &error);
 }
 
 void random_bytes(struct random_pool *pool, uint8_t *bytes, size_t len)

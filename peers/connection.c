@@ -326,18 +326,24 @@ void connection_received(struct ws *ws, char *data, size_t len, bool binary)
 {
     struct connection *connection = connection_of(ws);
     struct bench *bench = connection->bench;
+    parley_status status;
 
     if (connection->ws->closing || connection->close_code != 0)
         return;
     if (binary) {
         bench->counts.protocol_errors++;
         ws_close(ws, 1003, "binary frame");
-    } else if (!bench_scan(bench, data, len, ACK_RECORD_DEPTH)) {
+        return;
+    }
+    status = bench_scan(bench, data, len, ACK_RECORD_DEPTH);
+    if (status == PARLEY_OK) {
+        on_frame(connection, &bench->doc, data, len);
+    } else if (status == PARLEY_ENOMEM) { /* nothing is wrong with it: it shall come again */
+        ws_close(ws, 1013, "out of memory");
+    } else {
         connection_refuse(connection, "Invalid JSON format");
         if (connection->hello.parley) /* it waits for an acknowledgement, not for a text */
             connection->close_code = 1007;
-    } else {
-        on_frame(connection, &bench->doc, data, len);
     }
 }
 

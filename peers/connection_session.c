@@ -104,17 +104,18 @@ void connection_detach(struct connection *connection)
 
 /* ---- Batches ---- */
 
-/* The first batch of a connection whose upgrade named no session. */
-static bool bind_session(struct connection *connection, const struct batch *batch)
+/* The first batch of a connection whose upgrade named no session.
+ * @return PARLEY_OK; PARLEY_EREFUSED (another session's); why it cannot be attached now */
+static parley_status bind_session(struct connection *connection, const struct batch *batch)
 {
+    bool same = strcmp(connection->session_id, batch->session_id) == 0;
+
     if (connection->session != NULL)
-        return strcmp(connection->session_id, batch->session_id) == 0;
-    if (connection->entity[0] == '\0' ||
-        (connection->session_id[0] != '\0' &&
-         strcmp(connection->session_id, batch->session_id) != 0))
-        return false;
+        return same ? PARLEY_OK : PARLEY_EREFUSED;
+    if (connection->entity[0] == '\0' || (connection->session_id[0] != '\0' && !same))
+        return PARLEY_EREFUSED;
     memcpy(connection->session_id, batch->session_id, sizeof(connection->session_id));
-    return attach(connection) == PARLEY_OK;
+    return attach(connection);
 }
 
 static void run_here(struct connection *connection, const struct json_doc *doc)
@@ -136,15 +137,21 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
 {
     struct envelope_error error;
     struct batch batch;
+    parley_status bound;
 
     if (batch_read(doc, doc->items, &batch, &error) != PARLEY_OK) {
         connection_refuse(connection, error.text);
         connection->close_code = 1002;
         return;
     }
-    if (!bind_session(connection, &batch)) {
+    bound = bind_session(connection, &batch);
+    if (bound == PARLEY_EREFUSED) {
         connection_refuse(connection, "session_id: not this connection's");
         connection->close_code = 1002;
+        return;
+    }
+    if (bound != PARLEY_OK) { /* nothing is wrong with the batch: it shall come again */
+        ws_close(connection->ws, 1013, "try again later");
         return;
     }
     connection->dialect = CONNECTION_PARLEY;

@@ -111,11 +111,14 @@ static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
 
 static bool scan_body(struct http_exchange *exchange)
 {
-    if (bench_scan(bench_of(exchange->worker), exchange->body, exchange->body_len,
-                   BATCH_RECORD_DEPTH))
-        return true;
-    respond_detail(exchange, 400, "Invalid JSON");
-    return false;
+    parley_status status = bench_scan(bench_of(exchange->worker), exchange->body,
+                                      exchange->body_len, BATCH_RECORD_DEPTH);
+
+    if (status == PARLEY_ENOMEM)
+        respond_detail(exchange, 503, "out of memory");
+    else if (status != PARLEY_OK)
+        respond_detail(exchange, 400, "Invalid JSON");
+    return status == PARLEY_OK;
 }
 
 static void post_message(struct http_exchange *exchange)

@@ -140,8 +140,11 @@ struct bench *bench_get(struct parley *runtime, uint32_t index);
 /**
  * Scans a frame or body into the bench's document. Its nesting may be a payload's limit and
  * three more: inside a message, a list and a batch. Its size is the transport's limit.
+ *
+ * @return PARLEY_OK; PARLEY_EPROTO; PARLEY_ENOMEM, which says nothing against the text
  */
-bool bench_scan(struct bench *bench, const char *text, size_t len, uint32_t record_depth);
+parley_status bench_scan(struct bench *bench, const char *text, size_t len,
+                         uint32_t record_depth);
 
 void random_bytes(struct random_pool *pool, uint8_t *bytes, size_t len);
 

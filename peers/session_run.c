@@ -232,8 +232,8 @@ bool session_handle(struct session *session, struct inbound_request *request,
             *seat_of(session, request) = NULL;
         return true;
     }
-    if (doc == NULL &&
-        !bench_scan(session->bench, request->text, request->len, BATCH_RECORD_DEPTH)) {
+    if (doc == NULL && bench_scan(session->bench, request->text, request->len,
+                                  BATCH_RECORD_DEPTH) != PARLEY_OK) {
         refuse_text(request);
         return true;
     }

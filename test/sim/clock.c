@@ -291,10 +291,22 @@ static void unlink_block(struct memory_block *block)
     block->magic = 0;
 }
 
+bool memory_fails(struct process *process)
+{
+    if (process->memory_sure || process->node->memory_fails_until <= sim.now_ns ||
+        !chance_in(&process->memory_chance, 100))
+        return false;
+    fault_count(FAULT_MEMORY);
+    return true;
+}
+
 static void *take(size_t bytes, void *user)
 {
-    struct memory_block *block = malloc(sizeof(*block) + bytes);
+    struct memory_block *block;
 
+    if (memory_fails(user))
+        return NULL;
+    block = malloc(sizeof(*block) + bytes);
     *block = (struct memory_block){
         .process = user, .magic = BLOCKS_MAGIC, .bytes = bytes, .padding = 0};
     link_block(user, block);
@@ -319,7 +331,7 @@ static void *resize(void *memory, size_t bytes, void *user)
 {
     void *moved = take(bytes, user);
 
-    if (memory != NULL) {
+    if (moved != NULL && memory != NULL) {
         size_t had = ((struct memory_block *)memory)[-1].bytes;
 
         memcpy(moved, memory, had < bytes ? had : bytes);

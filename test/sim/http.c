@@ -58,6 +58,22 @@ static uint64_t requests_made;
 
 /* ---- The client ---- */
 
+static void take_answer(const struct request *request, struct http_call *call)
+{
+    call->response = alloc_zeroed(call->alloc, request->answer_len + 1);
+    if (call->response == NULL) {
+        call->status = PARLEY_ENOMEM;
+        return;
+    }
+    if (request->answer_len > 0)
+        memcpy(call->response, request->answer, request->answer_len);
+    call->response_len = request->answer_len;
+    if (request->by_parley) {
+        call->parley_version = 1;
+        call->parley_batch_bytes = request->batch_bytes;
+    }
+}
+
 static void complete(struct request *request, parley_status status, bool unsent,
                      const char *detail)
 {
@@ -77,16 +93,9 @@ static void complete(struct request *request, parley_status status, bool unsent,
     if (status == PARLEY_OK) {
         call->code = request->code;
         call->retry_after_s = request->answer_retry_s;
-        call->response = alloc_zeroed(call->alloc, request->answer_len + 1);
-        if (request->answer_len > 0)
-            memcpy(call->response, request->answer, request->answer_len);
-        call->response_len = request->answer_len;
-        if (request->by_parley) {
-            call->parley_version = 1;
-            call->parley_batch_bytes = request->batch_bytes;
-        }
+        take_answer(request, call);
     }
-    if (status != PARLEY_OK || request->code >= 400)
+    if (call->status != PARLEY_OK || request->code >= 400)
         promise_http_failed(request->client->process, request->to->index);
     actor_post_control(call->reply_to, &call->node);
 }

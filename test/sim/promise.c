@@ -243,7 +243,7 @@ static struct stream *stream_to(struct process *process, unsigned to)
     return stream;
 }
 
-void promise_post(const struct posting *post)
+bool promise_post(const struct posting *post)
 {
     struct process *process = sim.nodes[post->from].process;
     struct message_entry *message = &messages[messages_len];
@@ -254,11 +254,11 @@ void promise_post(const struct posting *post)
 
     if (process == NULL || process->runtime == NULL || process->peers[post->to].value == 0 ||
         messages_len == MESSAGES_MAX)
-        return;
+        return false;
     memset(message, 0, sizeof(*message));
     message->stream = stream_to(process, post->to);
     if (message->stream == NULL)
-        return;
+        return false;
     message->hint = post->hint;
     message->probe = post->probe;
     if (!post->probe)
@@ -280,13 +280,16 @@ void promise_post(const struct posting *post)
     if (status == PARLEY_OK) {
         message->stream->accepted++;
         tally->posted++;
-        return;
+        return true;
     }
+    messages_len--;
+    if (status == PARLEY_ENOMEM && process->node->memory_fails_until > sim.now_ns)
+        return false;
     if (status != PARLEY_EAGAIN)
         promise_broken("parley_send: %s", parley_strerror(status));
     fault_count(FAULT_FULL);
     message->stream->writable_owed = true;
-    messages_len--;
+    return false;
 }
 
 void promise_writable(parley_peer peer, void *user)
@@ -366,13 +369,14 @@ static parley_verdict answer_later(struct message_entry *message,
                                    const parley_incoming *incoming,
                                    const struct process *process)
 {
-    uint64_t at_ns = sim.now_ns + message->delay_ms * NS_PER_MS;
+    uint64_t delay_ms = sim.healed && message->delay_ms > 20 ? 20 : message->delay_ms;
+    uint64_t at_ns = sim.now_ns + delay_ms * NS_PER_MS;
 
     message->token = incoming->token;
     if (process->node->stalls_until > at_ns)
         at_ns = process->node->stalls_until;
     fault_count(message->plan == PLAN_STALL ? FAULT_STALLED : FAULT_LATER);
-    if (message->plan != PLAN_STALL)
+    if (message->plan != PLAN_STALL || sim.healed)
         sim_at(at_ns, on_finish, message, process->life);
     return PARLEY_LATER;
 }

@@ -23,6 +23,7 @@ enum op_kind {
     OP_SLOW,
     OP_DELAY,
     OP_NAMES,
+    OP_MEMORY,
     OP_STALL, /* at a, for x ms */
     OP_HTTP,  /* to a: x requests, fault y, code z */
     OP_CRASH, /* a, for x ms; y: silently */
@@ -36,9 +37,10 @@ enum op_kind {
 };
 
 static const char *const op_names[OP_KINDS] = {
-    "post",  "cut",         "refuse",     "hang",    "refuse upgrades", "slow reader",
-    "delay", "names",       "stall",      "http",    "crash",           "restart",
-    "pause", "remove peer", "disconnect", "connect", "crossed dials",
+    "post",        "cut",     "refuse",        "hang",   "refuse upgrades",
+    "slow reader", "delay",   "names",         "memory", "stall",
+    "http",        "crash",   "restart",       "pause",  "remove peer",
+    "disconnect",  "connect", "crossed dials",
 };
 
 /* ---- Drawing ---- */
@@ -101,8 +103,8 @@ static void draw_setup(struct setup *setup)
     setup->turn_us = (uint32_t)chance_between(&chance, 0, 400);
     setup->tiny = chance_in(&chance, 150);
     setup->later = chance_in(&chance, 500);
-    draw_options(&chance, &setup->options);
     for (unsigned i = 0; i < setup->nodes; i++) {
+        draw_options(&chance, &setup->options[i]);
         setup->workers[i] = 1 + chance_below(&chance, 3);
         for (unsigned j = 0; j < i; j++) {
             struct pair *to = &setup->pairs[i][j], *back = &setup->pairs[j][i];
@@ -163,7 +165,7 @@ static void draw_op(struct chance *chance, struct op *op)
     } else {
         static const uint8_t kinds[] = {
             OP_REFUSE,  OP_HANG,  OP_UPGRADES, OP_SLOW,       OP_DELAY,   OP_NAMES, OP_STALL,
-            OP_RESTART, OP_PAUSE, OP_REMOVE,   OP_DISCONNECT, OP_CONNECT, OP_CROSS, OP_CROSS};
+            OP_RESTART, OP_PAUSE, OP_REMOVE,   OP_DISCONNECT, OP_CONNECT, OP_CROSS, OP_MEMORY};
 
         op->kind = kinds[chance_below(chance, sizeof(kinds))];
         if (op->kind == OP_SLOW)
@@ -252,7 +254,7 @@ static void remove_peer(struct process *process, const struct op *op)
     sim_at(sim.now_ns + op->x % 300 * NS_PER_MS, on_peer_back, process, op->b);
 }
 
-static void connect(unsigned from, unsigned to)
+static void dial(unsigned from, unsigned to)
 {
     struct process *process = sim.nodes[from].process;
 
@@ -300,9 +302,9 @@ static void to_process(struct process *process, const struct op *op)
         }
         break;
     default:
-        connect(op->a, op->b);
+        dial(op->a, op->b);
         if (op->kind == OP_CROSS)
-            connect(op->b, op->a);
+            dial(op->b, op->a);
         break;
     }
 }
@@ -330,6 +332,9 @@ static void to_node(struct host *node, const struct op *op)
         break;
     case OP_NAMES:
         node->names_fail_until = until;
+        break;
+    case OP_MEMORY:
+        node->memory_fails_until = until;
         break;
     case OP_STALL:
         node->stalls_until = until;
@@ -372,7 +377,7 @@ static void heal(void)
 
         node->refuses_until = node->hangs_until = node->upgrades_refused_until = 0;
         node->slow_until = node->delays_until = node->names_fail_until = 0;
-        node->stalls_until = 0;
+        node->stalls_until = node->memory_fails_until = 0;
         node->http_faults = 0;
         if (node->process == NULL)
             process_start(node);
@@ -383,14 +388,18 @@ static void heal(void)
     }
 }
 
-static void probe(void)
+/* A full mailbox is tried again. Who is reached over a connection of its own making may have
+ * no reason to make it: what it sends may have gone over HTTP. */
+static void probe(bool probed[SIM_NODES_MAX][SIM_NODES_MAX])
 {
     for (unsigned i = 0; i < sim.setup.nodes; i++) {
         for (unsigned j = 0; j < sim.setup.nodes; j++) {
             struct posting message = {.from = i, .to = j, .ttl_ms = PROBE_TTL, .probe = true};
 
-            if (sim.setup.pairs[i][j].known)
-                promise_post(&message);
+            if (sim.setup.pairs[i][j].known && !probed[i][j])
+                probed[i][j] = promise_post(&message);
+            if (sim.setup.pairs[i][j].known && !sim.setup.pairs[i][j].has_url)
+                dial(j, i);
         }
     }
 }
@@ -404,18 +413,21 @@ static void run_until(uint64_t when_ns)
 static void come_to_rest(void)
 {
     uint64_t until_ns = sim.now_ns + REST_NS_MAX;
+    bool probed[SIM_NODES_MAX][SIM_NODES_MAX] = {{false}};
 
     heal();
     promise_unstall();
-    probe();
+    probe(probed);
     run_until(sim.now_ns + NS_PER_S);
     promise_unstall(); /* what has begun meanwhile */
+    probe(probed);
     while (!promise_settled()) {
         uint64_t next_ns = sim.now_ns + 2 * NS_PER_S;
 
         while (!promise_settled() && sim.now_ns < next_ns)
             sim_step();
         promise_unstall();
+        probe(probed);
         if (sim.now_ns > until_ns)
             promise_broken("messages without a result, long after all is well");
     }

@@ -75,6 +75,7 @@ bool chance_in(struct chance *chance, uint32_t in_thousand);
     X(PEER_REMOVED, "peer removed")                         \
     X(DISCONNECTED, "disconnected by the host")             \
     X(NAME, "name not resolved, or a dead address")         \
+    X(MEMORY, "allocation failed")                          \
     X(EXPIRED, "deadline passed")                           \
     X(FULL, "mailbox full")
 
@@ -99,6 +100,8 @@ struct process {
     unsigned life; /* from 1 */
     struct memory_block *memory;
     size_t memory_blocks;
+    struct chance memory_chance;
+    bool memory_sure; /* allocations do not fail */
     struct worker_pool *pool;
     struct transport *transport;
     struct http_worker *http;
@@ -118,6 +121,7 @@ struct host {
     uint64_t refuses_until, hangs_until, upgrades_refused_until;
     unsigned upgrade_status;
     uint64_t slow_until, delays_until, names_fail_until, stalls_until;
+    uint64_t memory_fails_until;
     unsigned http_faults; /* requests still to go wrong */
     enum fault http_fault;
     unsigned http_code, http_retry_after_s;
@@ -138,7 +142,7 @@ struct setup {
     unsigned nodes;
     unsigned workers[SIM_NODES_MAX];
     struct pair pairs[SIM_NODES_MAX][SIM_NODES_MAX];
-    parley_options options;
+    parley_options options[SIM_NODES_MAX];
     uint32_t latency_us; /* the network's, about */
     uint32_t turn_us;    /* a worker's, at most */
     bool tiny;           /* sockets and frames have little room */
@@ -183,6 +187,8 @@ void *sim_new(size_t bytes);
 /** An allocator that counts, and forgets everything at once. */
 parley_allocator memory_of(struct process *process);
 void memory_forget(struct process *process);
+/** Whether the next allocation of the process's fails; counts it. */
+bool memory_fails(struct process *process);
 /** Thread keys made from now on are this process's; NULL: nobody's. */
 void memory_opening(struct process *process);
 
@@ -243,7 +249,8 @@ struct posting {
     uint32_t plan;  /* what the handler does with it: drawn by the script */
     bool probe;     /* has to be delivered */
 };
-void promise_post(const struct posting *post);
+/** @return whether it was accepted */
+bool promise_post(const struct posting *post);
 parley_verdict promise_handle(const parley_incoming *message, char *detail, void *user);
 void promise_writable(parley_peer peer, void *user);
 /** Messages in this text go on a transport now. */

@@ -610,6 +610,8 @@ parley_status ws_connect(struct transport *transport, struct worker *worker, str
     const char *query = strchr(target->path, '?');
 
     assert(ws->wsi == NULL && worker_entered() == worker);
+    if (memory_fails(transport->process))
+        return PARLEY_ENOMEM;
     if ((transport->finished & 1u << worker_index(worker)) != 0 || wires_len == WIRES_MAX)
         return PARLEY_EUNREACHABLE;
     wire = sim_new(sizeof(*wire));

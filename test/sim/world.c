@@ -77,8 +77,10 @@ void peer_add(struct process *process, unsigned other)
     snprintf(url, sizeof(url), "http://%s%s:%u",
              pair->by_name ? sim.nodes[other].id : SIM_ADDRESS, pair->by_name ? ".sim" : "",
              SIM_PORT + other);
+    process->memory_sure = true;
     status = parley_peer_add(process->runtime, sim.nodes[other].id, pair->has_url ? url : NULL,
                              &options, &process->peers[other]);
+    process->memory_sure = false;
     if (status != PARLEY_OK)
         promise_broken("parley_peer_add: %s", parley_strerror(status));
 }
@@ -86,13 +88,14 @@ void peer_add(struct process *process, unsigned other)
 void process_start(struct host *node)
 {
     struct process *process = sim_new(sizeof(*process));
-    parley_options options = sim.setup.options;
+    parley_options options = sim.setup.options[node->index];
     parley_allocator allocator = memory_of(process);
     char error[256];
     parley_status status;
 
     assert(node->process == NULL && worker_entered() == NULL);
     process->node = node;
+    process->memory_sure = true;
     process->life = ++node->lives;
     node->process = process;
     options.node_id = node->id;
@@ -106,12 +109,15 @@ void process_start(struct host *node)
     options.log_level = PARLEY_LOG_DEBUG;
     options.log_user = process;
     sim_trace("%s: starts, life %u", node->id, process->life);
+    process->memory_chance = chance_for("memory", node->index * 1000u + process->life);
     memory_opening(process);
     status = parley_open(&options, error, sizeof(error), &process->runtime);
     memory_opening(NULL);
     if (status != PARLEY_OK)
         promise_broken("parley_open: %s", error);
-    parley_on_writable(process->runtime, promise_writable, process);
+    if (parley_on_writable(process->runtime, promise_writable, process) != PARLEY_OK)
+        promise_broken("parley_on_writable failed");
+    process->memory_sure = false;
     for (unsigned i = 0; i < sim.setup.nodes; i++) {
         if (sim.setup.pairs[node->index][i].known)
             peer_add(process, i);
