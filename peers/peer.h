@@ -249,6 +249,14 @@ struct json_out;
 size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_max,
                         struct json_out *out, uint64_t *ret_last);
 
+/** Whether a batch without messages has to tell base_seq: a handler that never answers holds
+ *  up the acknowledgement of what came after it until the sender is known to have given it up,
+ *  and there may be nothing else to send. */
+bool peer_base_due(const struct peer *peer);
+/** Writes that batch, in PEER_BASE_ROOM bytes. */
+#define PEER_BASE_ROOM 512
+void peer_write_base(struct peer *peer, struct json_out *out);
+
 /** The message the cursor is at, and the number it has or is about to get; NULL: none, or it
  *  goes another way than `route`. */
 struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_number);

@@ -96,10 +96,8 @@ static bool route_one(struct peer *peer, struct delivery_message *message)
     return false;
 }
 
-void peer_pump(struct peer *peer)
+static void route_all(struct peer *peer)
 {
-    peer->again_ns = CLOCK_NEVER;
-    delivery_expire(&peer->delivery, worker_now_ns(peer->bench->worker));
     for (unsigned i = 0; i < FAILURES_A_TURN; i++) {
         struct delivery_message *message = delivery_peek(&peer->delivery);
 
@@ -107,4 +105,17 @@ void peer_pump(struct peer *peer)
             return;
     }
     peer->again_ns = worker_now_ns(peer->bench->worker); /* the rest: next tick */
+}
+
+void peer_pump(struct peer *peer)
+{
+    peer->again_ns = CLOCK_NEVER;
+    delivery_expire(&peer->delivery, worker_now_ns(peer->bench->worker));
+    route_all(peer);
+    if (!peer_base_due(peer))
+        return;
+    if (peer->link.carrier != NULL)
+        carrier_fill(peer);
+    else
+        ws_want_write(&peer->link.ws);
 }
