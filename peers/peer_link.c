@@ -419,10 +419,15 @@ void link_start_heartbeat(struct peer *peer)
     link->next_ns = link->opened_ns + peer->runtime->options.heartbeat_interval_ms * NS_PER_MS;
 }
 
-/* Silent after the upgrade: an older server, unless the peer must be a parley. */
+/* Silent after the upgrade: an older server, unless the peer must be a parley. Who was one
+ * the last time is rather not reached, and may be an older one the next time. */
 static void ungreeted(struct peer *peer)
 {
-    if (peer->dialect == PARLEY_DIALECT_PARLEY)
+    bool known = peer->post.parley;
+
+    if (peer->dialect != PARLEY_DIALECT_PARLEY)
+        peer->post.parley = false;
+    if (known)
         link_give_up(peer, 1002, "no greeting within 2 s");
     else
         older_open(peer, "");
