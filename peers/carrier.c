@@ -5,6 +5,8 @@
 
 #include "runtime/clock.h"
 
+#define SEEK_AGAIN_NS NS_PER_S /* after a lack of memory */
+
 static struct carrier_note *note_new(const struct alloc *alloc, enum control_kind kind,
                                      struct connection *connection, size_t text_len)
 {
@@ -289,8 +291,7 @@ void carrier_seek(struct peer *peer)
     struct search *search = alloc_zeroed(&peer->runtime->alloc, sizeof(*search) + len);
 
     if (search == NULL) {
-        log_warn(&peer->runtime->log, "peer %s: out of memory; waits for its next connection",
-                 peer->id);
+        peer->link.next_ns = worker_now_ns(peer->bench->worker) + SEEK_AGAIN_NS;
         return;
     }
     memcpy(search->id, peer->id, len);

@@ -111,6 +111,7 @@ struct post {
     struct http_call call;
     bool busy;
     bool batch;           /* the request is a batch */
+    bool unnumbered;      /* … or a message without number and session */
     bool parley;          /* the peer has said so, or is configured so */
     bool single;          /* a batch was refused whole: one message a request */
     uint64_t first, last; /* numbers it carries */

@@ -303,7 +303,7 @@ static void remember(struct peer *peer, enum verdict verdict)
 
     if (call->status != PARLEY_OK && call->unsent && !post->parley && post->paced)
         pace_return(&post->pace);
-    peer->delivery.recognises = post->parley;
+    peer->delivery.recognises = post->parley && !post->unnumbered;
     if (!call->resent && !unanswered && (call->status != PARLEY_OK || call->code < 500))
         return;
     post->maybe_arrived = true;

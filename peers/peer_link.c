@@ -228,6 +228,7 @@ void link_opened(struct ws *ws)
     peer->link.state = LINK_GREETING;
     peer->link.next_ns = now_ns(peer) + GREETING_TIMEOUT_NS;
     ping_opened(peer);
+    peer_arm(peer);
 }
 
 static void lost(struct peer *peer)
@@ -451,6 +452,8 @@ void link_timer(struct peer *peer, uint64_t now)
         heartbeat(peer, now);
     else
         link->next_ns = CLOCK_NEVER;
+    if (link->state == LINK_IDLE && !peer->has_url && !peer->closing)
+        carrier_seek(peer); /* for lack of memory it could not look before */
 }
 
 static uint64_t lower_of(uint64_t said, uint64_t own)
@@ -495,6 +498,7 @@ void link_carried(struct peer *peer, enum connection_dialect dialect, uint64_t b
                   uint64_t in_flight_max)
 {
     lost(peer); /* what another carrier held */
+    peer->link.next_ns = CLOCK_NEVER;
     link_open_with(peer, dialect, batch_bytes,
                    dialect == CONNECTION_PARLEY ? in_flight_max : OLDER_IN_FLIGHT_MAX);
 }

@@ -371,6 +371,24 @@ static unsigned port_of(const char *url)
     return (unsigned)strtoul(colon + 1, NULL, 10);
 }
 
+/* Each of several requests meets another one. */
+static void draw_any_fault(struct request *request)
+{
+    static const enum fault faults[] = {
+        FAULT_HTTP_REQUEST_LOST, FAULT_HTTP_ANSWER_LOST, FAULT_HTTP_UNANSWERED,
+        FAULT_HTTP_LATE,         FAULT_HTTP_RESENT,      FAULT_HTTP_5XX,
+        FAULT_HTTP_5XX_AFTER,    FAULT_HTTP_429,
+    };
+    static const unsigned codes[] = {500, 502, 503, 504};
+    uint32_t kind = chance_below(&request->chance, 8);
+
+    request->fault = faults[kind];
+    request->fault_code = codes[chance_below(&request->chance, 4)];
+    if (request->fault == FAULT_HTTP_5XX_AFTER && request->fault_code == 500)
+        request->fault_code = 502;
+    request->retry_after_s = chance_below(&request->chance, 2);
+}
+
 static void draw_fault(struct request *request)
 {
     struct host *to = request->to;
@@ -382,6 +400,8 @@ static void draw_fault(struct request *request)
     request->fault = to->http_fault;
     request->fault_code = to->http_code;
     request->retry_after_s = to->http_retry_after_s;
+    if (request->fault == FAULTS)
+        draw_any_fault(request);
 }
 
 void http_worker_submit(struct http_worker *worker, struct http_call *call)

@@ -47,6 +47,8 @@ struct message_entry {
     parley_hint hint;
     parley_outcome outcome;
     bool probe, accepted, refused, refused_between, doubled, lost_with_sender;
+    bool oldest_form; /* was sent without a number, to what seemed to be an older peer */
+    bool twice;       /* and so ran again */
     unsigned results, runs, run_life;
     parley_token token;
 };
@@ -108,6 +110,8 @@ void promise_sent(const struct process *process, const char *text, size_t len)
     struct message_entry *message;
 
     while ((message = next_named(&at, text + len)) != NULL) {
+        if (memmem(text, len, "\"version\":\"0.3\"", 15) != NULL)
+            message->oldest_form = true;
         if (message->stream->process == process && message->results > 0)
             promise_broken("message %u is sent after its result: %s", number_of(message),
                            parley_outcome_name(message->outcome));
@@ -206,6 +210,8 @@ static void on_result(const parley_result *result, void *user)
     default:
         promise_broken("message %u: no such outcome: %d", number, (int)result->outcome);
     }
+    if (message->twice && !result->maybe_duplicate)
+        promise_broken("message %u ran twice, and its result does not say so", number);
     if (message->probe && result->outcome != PARLEY_DELIVERED &&
         result->outcome != PARLEY_SENT)
         promise_broken("message %u, sent when all was well again, is %s (%s)", number,
@@ -338,12 +344,17 @@ void promise_unstall(void)
     }
 }
 
-/* Runs follow the order of posts, and in one life of the receiver a message runs once. */
+/* Runs follow the order of posts, and in one life of the receiver a message runs once; unless
+ * it seemed to be an older peer: that one is told no number, and the result says so. */
 static void check_order(struct message_entry *message, const struct process *process)
 {
     struct stream *stream = message->stream;
     uint32_t number = number_of(message);
 
+    if (message->oldest_form) {
+        message->twice = message->twice || message->runs > 0;
+        return;
+    }
     if (message->runs > 0 && message->run_life == process->life)
         promise_broken("message %u runs twice in one life of %s", number, process->node->id);
     if (stream->life == process->life && number <= stream->last)
@@ -397,7 +408,7 @@ parley_verdict promise_handle(const parley_incoming *incoming, char *detail, voi
     sim_trace("%s: handles message %u%s", process->node->id, number_of(message),
               incoming->redelivered ? ", redelivered" : "");
     check_order(message, process);
-    if (message->runs > 0)
+    if (message->runs > 0 && !message->oldest_form)
         check_second_run(message, incoming);
     message->runs++;
     message->run_life = process->life;

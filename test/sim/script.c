@@ -25,7 +25,7 @@ enum op_kind {
     OP_NAMES,
     OP_MEMORY,
     OP_STALL, /* at a, for x ms */
-    OP_HTTP,  /* to a: x requests, fault y, code z */
+    OP_HTTP,  /* to a: x requests, fault y (FAULTS: any), code z */
     OP_CRASH, /* a, for x ms; y: silently */
     OP_RESTART,
     OP_PAUSE,
@@ -136,6 +136,8 @@ static void draw_http(struct chance *chance, struct op *op)
                                     : failures[chance_below(chance, 4)];
     if (op->y == FAULT_HTTP_5XX_AFTER && op->z == 500)
         op->z = 502; /* a proxy's: with 500 a server says that it ran nothing */
+    if (chance_in(chance, 400))
+        op->y = FAULTS;
 }
 
 static void draw_op(struct chance *chance, struct op *op)
