@@ -352,12 +352,13 @@ void memory_opening(struct process *process)
 
 void memory_forget(struct process *process)
 {
-    while (process->memory != NULL) {
-        struct memory_block *block = process->memory;
-
-        unlink_block(block);
+    for (struct memory_block *block = process->memory, *next; block != NULL; block = next) {
+        next = block->next;
+        block->magic = 0;
         free(block);
     }
+    process->memory = NULL;
+    process->memory_blocks = 0;
     for (unsigned i = 0; i < process->keys_len; i++)
         pthread_key_delete(process->keys[i]);
     process->keys_len = 0;

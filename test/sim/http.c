@@ -65,7 +65,7 @@ static void take_answer(const struct request *request, struct http_call *call)
         call->status = PARLEY_ENOMEM;
         return;
     }
-    if (request->answer_len > 0)
+    if (request->answer != NULL)
         memcpy(call->response, request->answer, request->answer_len);
     call->response_len = request->answer_len;
     if (request->by_parley) {
@@ -219,23 +219,23 @@ static void on_arrival(void *subject, uint64_t counts)
     }
 }
 
-void http_respond(struct http_exchange *http, const struct http_reply *reply)
+void http_respond(struct http_exchange *exchange, const struct http_reply *reply)
 {
-    struct exchange *exchange = (struct exchange *)http;
-    struct request *request = exchange->request;
-    bool counts = exchange->counts && request->call != NULL;
+    struct exchange *own = (struct exchange *)exchange;
+    struct request *request = own->request;
+    bool counts = own->counts && request->call != NULL;
 
-    assert(worker_entered() == http->worker);
+    assert(worker_entered() == exchange->worker);
     if (counts && request->faulty && request->fault == FAULT_HTTP_ANSWER_LOST) {
         sim_at(sim.now_ns + back_ns(request), on_reset, request, 0);
     } else if (counts && request->faulty && request->fault == FAULT_HTTP_5XX_AFTER) {
         answer_from_between(request, request->fault_code, request->retry_after_s);
     } else if (counts && !(request->faulty && request->fault == FAULT_HTTP_UNANSWERED)) {
-        request->by_parley = exchange->transport->options.parley_header != NULL;
-        request->batch_bytes = exchange->transport->options.batch_bytes_max;
+        request->by_parley = own->transport->options.parley_header != NULL;
+        request->batch_bytes = own->transport->options.batch_bytes_max;
         answer(request, reply->code, reply->retry_after_s, reply->body, reply->body_len);
     }
-    exchange_free(exchange);
+    exchange_free(own);
 }
 
 /* ---- On the way ---- */
@@ -463,8 +463,10 @@ void http_call_clear(struct http_worker *worker, struct http_call *call)
 
 void exchanges_reset(void)
 {
-    while (exchanges != NULL)
-        exchange_free(exchanges);
+    for (struct exchange *exchange = exchanges, *next; exchange != NULL; exchange = next) {
+        next = exchange->next;
+        exchange_free(exchange);
+    }
     for (; requests != NULL; requests = requests->next) {
         free(requests->path);
         free(requests->body);

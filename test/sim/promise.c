@@ -23,7 +23,14 @@
 #define SLACK_NS     (10 * NS_PER_MS)
 #define MARK         "\"m\":"
 
-enum plan { PLAN_ACCEPT, PLAN_REJECT, PLAN_LATER, PLAN_LATER_REJECT, PLAN_STALL };
+enum plan {
+    PLAN_ACCEPT,
+    PLAN_REJECT,
+    PLAN_LATER,
+    PLAN_LATER_REJECT,
+    PLAN_STALL, /* until all is well again */
+    PLAN_NEVER, /* answers; what comes after it is delivered all the same */
+};
 
 /* Messages of one poster to one peer. */
 struct stream {
@@ -220,6 +227,13 @@ static void on_result(const parley_result *result, void *user)
 
 /* ---- Posting ---- */
 
+/* Over HTTP the caller's patience may be at an end before the server's. */
+static bool by_websocket_only(const struct stream *stream)
+{
+    return sim.setup.pairs[stream->process->node->index][stream->to].preference ==
+           PARLEY_WEBSOCKET_ONLY;
+}
+
 static void plan_message(struct message_entry *message, uint32_t drawn)
 {
     struct chance chance = {drawn};
@@ -234,6 +248,8 @@ static void plan_message(struct message_entry *message, uint32_t drawn)
         message->plan = PLAN_LATER_REJECT;
     else if (kind < 175 && sim.setup.later)
         message->plan = PLAN_STALL;
+    else if (kind < 200 && sim.setup.later && by_websocket_only(message->stream))
+        message->plan = PLAN_NEVER;
     message->delay_ms = chance_below(&chance, chance_in(&chance, 800) ? 50 : 3000);
 }
 
@@ -343,7 +359,8 @@ static void on_finish(void *subject, uint64_t life)
 {
     struct message_entry *message = subject;
 
-    if (message->run_life != life || message->token.session == 0)
+    if (message->run_life != life || message->token.session == 0 ||
+        message->plan == PLAN_NEVER)
         return;
     finish(message, message->plan == PLAN_LATER_REJECT ? PARLEY_EREFUSED : PARLEY_OK);
 }
@@ -399,8 +416,8 @@ static parley_verdict answer_later(struct message_entry *message,
     message->token = incoming->token;
     if (process->node->stalls_until > at_ns)
         at_ns = process->node->stalls_until;
-    fault_count(message->plan == PLAN_STALL ? FAULT_STALLED : FAULT_LATER);
-    if (message->plan != PLAN_STALL || sim.healed)
+    fault_count(message->plan >= PLAN_STALL ? FAULT_STALLED : FAULT_LATER);
+    if (message->plan < PLAN_STALL || sim.healed)
         sim_at(at_ns, on_finish, message, process->life);
     return PARLEY_LATER;
 }

@@ -115,7 +115,8 @@ void workers_forget(struct worker_pool *pool)
 {
     for (unsigned i = 0; i < pools_len; i++) {
         if (pools[i] == pool) {
-            memmove(&pools[i], &pools[i + 1], (--pools_len - i) * sizeof(pools[0]));
+            memmove(&pools[i], &pools[i + 1],
+                    (--pools_len - i) * sizeof(struct worker_pool *));
             return;
         }
     }
@@ -171,7 +172,7 @@ parley_status worker_pool_start(const struct alloc *alloc, const struct log *log
                                 struct worker_pool **ret_pool)
 {
     struct worker_pool *pool =
-        alloc_zeroed(alloc, sizeof(*pool) + options->workers * sizeof(pool->workers[0]));
+        alloc_zeroed(alloc, sizeof(*pool) + options->workers * sizeof(struct worker *));
 
     assert(pools_len < POOLS_MAX && options->workers > 0);
     pool->alloc = *alloc;
