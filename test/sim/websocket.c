@@ -700,7 +700,7 @@ static void cut(struct wire *wire, unsigned halves)
         struct end *end = &wire->ends[i];
         bool told = (halves & 1u << end->node->index) == 0;
         uint64_t after_ns =
-            told ? delay_ns(end) : chance_between(&wire->chance, 30, 120) * NS_PER_S;
+            told ? delay_ns(end) : chance_between(&wire->chance, 500, 900) * NS_PER_S;
 
         fault_count(told ? FAULT_CUT : FAULT_HALF_OPEN);
         sim_at(sim.now_ns + after_ns, on_lost, end, 0);
