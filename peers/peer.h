@@ -112,6 +112,7 @@ struct post {
     struct http_call call;
     bool busy;
     bool batch;           /* the request is a batch */
+    bool unnumbered;      /* … or a message without number and session */
     bool parley;          /* the peer has said so, or is configured so */
     bool single;          /* a batch was refused whole: one message a request */
     uint64_t first, last; /* numbers it carries */
@@ -250,6 +251,14 @@ void peer_fields(struct peer *peer, struct message *message, uint64_t number,
 struct json_out;
 size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_max,
                         struct json_out *out, uint64_t *ret_last);
+
+/** Whether a batch without messages has to tell base_seq: a handler that never answers holds
+ *  up the acknowledgement of what came after it until the sender is known to have given it up,
+ *  and there may be nothing else to send. */
+bool peer_base_due(const struct peer *peer);
+/** Writes that batch, in PEER_BASE_ROOM bytes. */
+#define PEER_BASE_ROOM 512
+void peer_write_base(struct peer *peer, struct json_out *out);
 
 /** The message the cursor is at, and the number it has or is about to get; NULL: none, or it
  *  goes another way than `route`. */

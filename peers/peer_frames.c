@@ -246,6 +246,17 @@ static bool write_frame(struct peer *peer, struct ws_batch *batch)
     return true;
 }
 
+static void write_base(struct peer *peer, struct ws_batch *batch)
+{
+    struct json_out out = {0};
+
+    out.buffer = ws_frame_begin(batch, PEER_BASE_ROOM, &out.capacity);
+    if (out.buffer == NULL)
+        return; /* the buffer is full, so there will be another */
+    peer_write_base(peer, &out);
+    ws_frame_end(batch, WS_TEXT, out.len);
+}
+
 void link_fill(struct ws *ws, struct ws_batch *batch)
 {
     struct peer *peer = peer_of(ws);
@@ -261,6 +272,8 @@ void link_fill(struct ws *ws, struct ws_batch *batch)
     } else if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
         while (write_frame(peer, batch))
             ;
+        if (peer_base_due(peer))
+            write_base(peer, batch);
     }
     peer->bench->counts.wire_bytes_out += batch->used;
 }

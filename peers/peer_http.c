@@ -164,7 +164,8 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
     out->capacity = body_room(peer, message);
     post->batch = post->parley && peer->runtime->options.parley_protocol;
     post->first = number;
-    peer->delivery.recognises = post->parley;
+    post->unnumbered = !post->batch && post->version != POST_1_0;
+    peer->delivery.recognises = post->parley && !post->unnumbered;
     note_attempt(post, message, number);
     if (post->batch)
         peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, out, &post->last);

@@ -125,10 +125,8 @@ static void expire(struct peer *peer, uint64_t now_ns)
     peer->link.owed += unanswered - older_unanswered(peer);
 }
 
-void peer_pump(struct peer *peer)
+static void route_all(struct peer *peer)
 {
-    peer->again_ns = CLOCK_NEVER;
-    expire(peer, worker_now_ns(peer->bench->worker));
     for (unsigned i = 0; i < FAILURES_A_TURN; i++) {
         struct delivery_message *message = delivery_peek(&peer->delivery);
 
@@ -136,4 +134,17 @@ void peer_pump(struct peer *peer)
             return;
     }
     peer->again_ns = worker_now_ns(peer->bench->worker); /* the rest: next tick */
+}
+
+void peer_pump(struct peer *peer)
+{
+    peer->again_ns = CLOCK_NEVER;
+    expire(peer, worker_now_ns(peer->bench->worker));
+    route_all(peer);
+    if (!peer_base_due(peer))
+        return;
+    if (peer->link.carrier != NULL)
+        carrier_fill(peer);
+    else
+        ws_want_write(&peer->link.ws);
 }

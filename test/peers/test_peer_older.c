@@ -431,6 +431,23 @@ static void silence_settles_nothing(void)
     world_close(&world);
 }
 
+/* A parley may stand behind a proxy that answers for it: it has the message in "1.0". */
+static void what_may_have_arrived_keeps_its_version(void)
+{
+    static const struct old_answer answers[] = {
+        {0, NULL, NULL}, {500, "", NULL}, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(requests(&world), 3);
+    CHECK_CONTAINS(old_body(&world.service, 2), "\"version\":\"1.0\"");
+    CHECK_CONTAINS(old_body(&world.service, 2), "\"sequence_num\":1,");
+    world_close(&world);
+}
+
 static void configured_versions(void)
 {
     static const struct old_answer fails[] = {{500, "", NULL}};
@@ -579,6 +596,7 @@ static const struct check_test tests[] = {
     {"a 500 is tried once as 0.3, which then stays", falls_back_once},
     {"a refusal of its own settles the version", a_refusal_of_its_own_settles_it},
     {"a 500 to 0.3 as well leads back to 1.0", not_the_version},
+    {"what may have arrived is not sent as 0.3", what_may_have_arrived_keeps_its_version},
     {"a peer that knows only 1.0 gets 1.0", knows_only_the_newer},
     {"neither silence nor a limit settles the version", silence_settles_nothing},
     {"a configured version stays", configured_versions},
