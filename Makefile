@@ -29,12 +29,14 @@ RIVAL_SRC := $(wildcard bench/rivals/*.c)
 TEST_SRC  := $(sort $(wildcard test/test_*.c test/*/test_*.c))
 TEST_LIB  := test/check.c
 HELPERS   := $(BUILD)/test/differential/json_judge $(BUILD)/test/interop/driver
+FAULTS_SRC := $(wildcard test/faults/*.c)
 FUZZ_SRC  := $(sort $(wildcard test/fuzz/*.c))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
 CLI_OBJ   := $(call obj,$(CLI_SRC))
 BENCH_OBJ := $(call obj,$(BENCH_SRC))
+FAULTS_OBJ := $(call obj,$(FAULTS_SRC))
 TESTS     := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 RIVALS    := $(patsubst bench/rivals/%.c,$(BUILD)/rivals/%,$(RIVAL_SRC))
 FUZZERS   := $(patsubst test/fuzz/%.c,$(BUILD)/fuzzers/%,$(FUZZ_SRC))
@@ -44,7 +46,8 @@ LIBS     := $(BUILD)/libparley.a $(BUILD)/libparley.so.0
 PROGRAMS := $(BUILD)/parley $(BUILD)/parley-bench $(RIVALS)
 
 .DEFAULT_GOAL := all
-.PHONY: help deps deps-bench deps-fuzz run all test test-asan test-tsan fuzz fuzz-plants bench lint format install \
+.PHONY: help deps deps-bench deps-fuzz run all test test-asan test-tsan fuzz fuzz-plants faults bench lint \
+        format install \
         clean nightly
 .DELETE_ON_ERROR:
 
@@ -86,6 +89,10 @@ FUZZ_SECONDS ?= 60
 FUZZ_JOBS    ?= 2
 FUZZ_MAKE     = $(MAKE) --no-print-directory CC=clang OPT=-O1 COVERAGE=1 \
                 SANITIZE=fuzzer-no-link,address,undefined
+
+faults: deps ## real faults between two processes, at each byte of a session; FAULTS=quick: a sample
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/faults
+	$(Q)$(BUILD)/faults
 
 fuzz: deps-fuzz ## every fuzz target for FUZZ_SECONDS, FUZZ_JOBS at a time; the parsers' coverage
 	+$(Q)$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz fuzzers
@@ -151,6 +158,10 @@ $(BUILD)/test/%: $(BUILD)/obj/test/%.o $(call obj,$(TEST_LIB)) $(BUILD)/libparle
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD    $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcunit
+
+$(BUILD)/faults: $(FAULTS_OBJ) $(BUILD)/libparley.a
+	$(if $(V),,@echo "  LD    $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/fuzzers/%: $(BUILD)/obj/test/fuzz/%.o $(BUILD)/libparley.a
 	@mkdir -p $(@D)
