@@ -16,7 +16,7 @@
 #include "test/faults/faults.h"
 #include "test/faults/receiver.h"
 
-#define KIND_SECONDS_MAX 180
+#define KIND_SECONDS_MAX 400
 
 static bool chosen(const char *name, int argc, char **argv)
 {
@@ -89,7 +89,8 @@ static void add(struct row *total, const struct row *row)
 
 int main(int argc, char **argv)
 {
-    static const struct faults_kind *const groups[] = {faults_offsets};
+    static const struct faults_kind *const groups[] = {faults_offsets, faults_signals,
+                                                       faults_allocations};
     const char *mode = getenv("FAULTS"), *seed = getenv("SEED");
     struct faults_plan plan = {.quick = mode != NULL && strcmp(mode, "quick") == 0,
                                .seed = seed != NULL ? strtoull(seed, NULL, 10) : 1};
