@@ -444,7 +444,7 @@ static void play_scenario(struct row *row, const struct scenario *scenario, int6
 
 /* ---- all scenarios, some at a time: they mostly wait ---- */
 
-#define THREADS 6
+#define THREADS 10
 
 struct season {
     struct row *row;

@@ -16,6 +16,13 @@
 /* a r l: a message the handler accepts, rejects, answers later; capitals: the same over HTTP.
    '.': await all results. D: disconnect. F: disconnect, and the next dial is refused. */
 #define SHORT_SESSION "arla.Dalr.AR.Fal.a."
+#define SHORT_STRIDE  32 /* messages a case may have */
+
+/* Long: rounds of many messages each, too many offsets for all of them. */
+#define LONG_ROUND   120
+#define LONG_ROUNDS  12
+#define LONG_STRIDE  2048
+#define LONG_OFFSETS 150
 
 struct campaign {
     const struct faults_plan *plan;
@@ -26,6 +33,7 @@ struct campaign {
     const char *script;
     uint64_t len[2]; /* bytes of the unharmed session, by way */
     uint64_t stride;
+    uint32_t messages_max; /* of a case */
     unsigned threads;
     pthread_mutex_t lock; /* guards the row and: */
     uint64_t next;
@@ -166,11 +174,13 @@ static void campaign_run(struct campaign *campaign)
     unsigned started = 0;
 
     pthread_mutex_init(&campaign->lock, NULL);
-    if (!rig_open(&campaign->rig, 32, NULL)) {
+    if (!rig_open(&campaign->rig, campaign->messages_max, NULL)) {
         campaign->row->wrong++;
         return;
     }
     record(campaign);
+    if (campaign->stride == 0)
+        campaign->stride = (campaign->len[0] + campaign->len[1]) / LONG_OFFSETS;
     fprintf(stderr, "%s: %llu bytes up, %llu down\n", campaign->row->kind,
             (unsigned long long)campaign->len[0], (unsigned long long)campaign->len[1]);
     while (started < campaign->threads &&
@@ -190,8 +200,8 @@ static void campaign_run(struct campaign *campaign)
     pthread_mutex_destroy(&campaign->lock);
 }
 
-static void short_session(const struct faults_plan *plan, struct row *row,
-                          enum proxy_fault fault, enum rig_demand demand, uint64_t stride)
+static struct campaign *campaign_new(const struct faults_plan *plan, struct row *row,
+                                     enum proxy_fault fault, enum rig_demand demand)
 {
     struct campaign *campaign = calloc(1, sizeof(*campaign));
 
@@ -201,9 +211,44 @@ static void short_session(const struct faults_plan *plan, struct row *row,
     campaign->row = row;
     campaign->fault = fault;
     campaign->demand = demand;
+    return campaign;
+}
+
+static void long_session(const struct faults_plan *plan, struct row *row,
+                         enum proxy_fault fault)
+{
+    struct campaign *campaign = campaign_new(plan, row, fault, RIG_EXACT);
+    static const char tails[] = "..D..F";
+    char script[LONG_ROUNDS * (LONG_ROUND + 2) + 1], *at = script;
+
+    for (unsigned round = 0; round < LONG_ROUNDS; round++) {
+        for (unsigned i = 0; i < LONG_ROUND; i++)
+            *at++ = i % 17 == 3 ? 'r' : i % 11 == 5 ? 'l' : 'a';
+        char tail = tails[round % (sizeof(tails) - 1)];
+        if (tail != '.')
+            *at++ = '.';
+        *at++ = tail;
+    }
+    at[-1] = '.';
+    *at = '\0';
+    campaign->script = script;
+    campaign->messages_max = LONG_STRIDE;
+    campaign->stride = plan->quick ? 65537 : 0;
+    campaign->threads = 8;
+    campaign_run(campaign);
+    free(campaign);
+}
+
+static void short_session(const struct faults_plan *plan, struct row *row,
+                          enum proxy_fault fault, enum rig_demand demand, uint64_t stride)
+{
+    struct campaign *campaign = campaign_new(plan, row, fault, demand);
+
     campaign->script = SHORT_SESSION;
     campaign->stride = plan->quick ? stride * 97 : stride;
-    campaign->threads = 32;
+    campaign->messages_max = SHORT_STRIDE;
+    /* where most of a case is waiting for timeouts, more of them wait at once */
+    campaign->threads = fault == PROXY_FLIP || fault == PROXY_STALL ? 64 : 32;
     campaign_run(campaign);
     free(campaign);
 }
@@ -243,6 +288,16 @@ static void trickle(const struct faults_plan *plan, struct row *row)
     short_session(plan, row, PROXY_TRICKLE, RIG_EXACT, 499);
 }
 
+static void long_reset(const struct faults_plan *plan, struct row *row)
+{
+    long_session(plan, row, PROXY_RESET);
+}
+
+static void long_half_close(const struct faults_plan *plan, struct row *row)
+{
+    long_session(plan, row, PROXY_HALF_CLOSE);
+}
+
 const struct faults_kind faults_offsets[] = {
     {"cut at each byte", cut},
     {"reset at each byte", reset},
@@ -251,5 +306,7 @@ const struct faults_kind faults_offsets[] = {
     {"stall", stall},
     {"delay", delay},
     {"one-byte writes", trickle},
+    {"reset, long session", long_reset},
+    {"half-close, long session", long_half_close},
     {NULL, NULL},
 };
