@@ -162,7 +162,7 @@ $(BUILD)/test/%: $(BUILD)/obj/test/%.o $(call obj,$(TEST_LIB)) $(BUILD)/libparle
 
 $(BUILD)/faults: $(FAULTS_OBJ) $(BUILD)/libparley.a
 	$(if $(V),,@echo "  LD    $@")
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free -o $@ $^ $(LDLIBS)
 
 $(BUILD)/fuzzers/%: $(BUILD)/obj/test/fuzz/%.o $(BUILD)/libparley.a
 	@mkdir -p $(@D)

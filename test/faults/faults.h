@@ -23,6 +23,6 @@ struct faults_kind {
 
 /** Each file's kinds, ended by a NULL name. */
 extern const struct faults_kind faults_offsets[], faults_signals[], faults_descriptors[],
-    faults_allocations[];
+    faults_allocations[], faults_configuration[];
 
 #endif

@@ -90,7 +90,8 @@ static void add(struct row *total, const struct row *row)
 int main(int argc, char **argv)
 {
     static const struct faults_kind *const groups[] = {faults_offsets, faults_signals,
-                                                       faults_descriptors, faults_allocations};
+                                                       faults_descriptors, faults_allocations,
+                                                       faults_configuration};
     const char *mode = getenv("FAULTS"), *seed = getenv("SEED");
     struct faults_plan plan = {.quick = mode != NULL && strcmp(mode, "quick") == 0,
                                .seed = seed != NULL ? strtoull(seed, NULL, 10) : 1};
