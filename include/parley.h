@@ -139,6 +139,30 @@ typedef enum parley_envelope_version {
     PARLEY_ENVELOPE_0_3 = 2,
 } parley_envelope_version;
 
+/** Which peers are asked for their /health without being told to. Only those are that no
+ *  WebSocket shows to be alive. */
+typedef enum parley_probing {
+    PARLEY_PROBE_UNHEALTHY = 0, /**< unhealthy ones, until they answer */
+    PARLEY_PROBE_ALWAYS = 1,    /**< and those that have been silent for a while */
+    PARLEY_PROBE_OFF = 2,       /**< none, but to find out when PARLEY_UNHEALTHY_REJECT ends */
+} parley_probing;
+
+/** What happens to messages for an unhealthy peer. */
+typedef enum parley_unhealthy_policy {
+    PARLEY_UNHEALTHY_HOLD = 0,   /**< they wait until their deadline */
+    PARLEY_UNHEALTHY_REJECT = 1, /**< parley_send() answers PARLEY_EUNREACHABLE */
+    PARLEY_UNHEALTHY_DROP_OLDEST =
+        2, /**< they wait; where the mailbox becomes full, the oldest
+                that is not on its way ends as PARLEY_EXHAUSTED */
+} parley_unhealthy_policy;
+
+/** Whose messages the limits.rates settings slow down. */
+typedef enum parley_rates {
+    PARLEY_RATES_AUTO = 0, /**< as _ON, but off while the node listens on loopback only */
+    PARLEY_RATES_ON = 1,   /**< those of senders that are no peers of this node */
+    PARLEY_RATES_OFF = 2,
+} parley_rates;
+
 /** How an accepted message ended. The last three mean: not known delivered. */
 typedef enum parley_outcome {
     PARLEY_DELIVERED = 1, /**< the peer's handler took it */
@@ -230,6 +254,8 @@ typedef struct parley_peer_options {
     uint32_t mailbox_messages_max; /**< 0: the runtime's setting, as for the next ones */
     uint64_t mailbox_bytes_max;
     uint32_t ttl_ms;
+    parley_unhealthy_policy unhealthy_policy;
+    bool unhealthy_policy_set; /**< false: the runtime's policy */
 } parley_peer_options;
 
 /** Fills `options` with the defaults. */
@@ -293,6 +319,18 @@ typedef struct parley_options {
     uint32_t http_in_flight_max;
     uint32_t http_response_bytes_max;
 
+    /* health */
+    uint32_t unhealthy_after; /**< failures in a row; one success makes healthy again */
+    parley_probing health_http;
+    uint32_t health_timeout_ms;
+    parley_unhealthy_policy unhealthy_policy;
+
+    /* breaker */
+    uint32_t breaker_failures; /**< in a row, after which a peer is left alone; 0: never */
+    uint32_t breaker_open_ms;
+    uint32_t breaker_trials;    /**< calls under way at once when it is tried again */
+    uint32_t breaker_successes; /**< of them, after which all is as before */
+
     /* security */
     const char
         *jwt_secret;     /**< secret that callers' tokens are signed with; NULL: no tokens */
@@ -305,6 +343,20 @@ typedef struct parley_options {
     uint32_t guests_max;
     uint32_t session_idle_s; /**< how long an inbound session outlives its connection */
     uint32_t nonces_max;     /**< message ids and nonces remembered of one older sender */
+    uint32_t connection_bytes_max; /**< of one connection, not handled or not read yet */
+
+    /* limits.rates: what one sender may send, by kind */
+    parley_rates rates;
+    uint32_t rate_handshake_per_min;
+    uint32_t rate_handshake_burst;
+    uint32_t rate_heartbeat_per_min;
+    uint32_t rate_heartbeat_burst;
+    uint32_t rate_task_per_min;
+    uint32_t rate_task_burst;
+    uint32_t rate_discovery_per_min;
+    uint32_t rate_discovery_burst;
+    uint32_t rate_chunk_per_min;
+    uint32_t rate_chunk_burst;
 
     /* peers */
     const parley_peer_entry *peers;

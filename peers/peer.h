@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "parley.h"
+#include "peers/breaker.h"
 #include "peers/connection.h"
 #include "peers/delivery.h"
 #include "peers/envelope.h"
@@ -72,6 +73,7 @@ struct link {
     struct ws ws;
     enum link_state state;
     struct backoff backoff;
+    struct breaker breaker;  /* of its dials */
     uint64_t next_ns;        /* backoff's end, greeting's deadline, heartbeat; CLOCK_NEVER */
     uint64_t grace_until_ns; /* until then messages wait for the dial; CLOCK_NEVER: no more */
     uint64_t dialled_ns, opened_ns, pinged_ns; /* 0: no ping is unanswered */
@@ -79,6 +81,7 @@ struct link {
     bool was_open; /* ever */
     bool suspect;  /* the peer closed because of something we sent: one message at a time */
     bool redial;   /* dial again once it is closed */
+    bool on_trial; /* the breaker has not heard yet what became of the dial */
     struct resolver_query *query; /* the last answer, or one under way */
     bool query_busy;
     unsigned refused_with;      /* the last dial: an HTTP status, 0: none came */
@@ -116,7 +119,8 @@ struct post {
     uint64_t first, last; /* numbers it carries */
     uint32_t batch_bytes;
     uint32_t failures; /* in a row */
-    uint64_t next_ns;  /* not before; CLOCK_NEVER: nothing scheduled */
+    struct breaker breaker;
+    uint64_t next_ns; /* not before; CLOCK_NEVER: nothing scheduled */
     char *body;
     size_t body_bytes;
     char *url_message, *url_messages;
@@ -344,6 +348,10 @@ void post_start(struct peer *peer);
 void post_done(struct peer *peer);
 /** The peer has said that it is a parley, and what it takes in one body (0: not said). */
 void post_parley(struct peer *peer, uint64_t batch_bytes);
+/** A request of any kind was answered, failed, or ended without saying anything. */
+void post_succeeded(struct peer *peer);
+void post_failed(struct peer *peer);
+void post_undone(struct peer *peer);
 /** Nothing is posted before so much time has passed. */
 void post_wait(struct peer *peer, uint64_t wait_ms);
 

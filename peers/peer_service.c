@@ -132,6 +132,12 @@ static parley_status copy_options(struct parley *runtime, const parley_options *
     runtime->loopback = runtime->listen_host == NULL ||
                         strncmp(runtime->listen_host, "127.", 4) == 0 ||
                         strcmp(runtime->listen_host, "::1") == 0;
+    runtime->breakers = (struct breaker_limits){
+        .failures = options->breaker_failures,
+        .trials = options->breaker_trials,
+        .successes = options->breaker_successes,
+        .open_ns = options->breaker_open_ms * NS_PER_MS,
+    };
     runtime->options.node_id = runtime->node_id;
     runtime->options.listen_host = runtime->listen_host;
     runtime->options.peers = NULL;

@@ -133,9 +133,11 @@ static void count_answer(struct peer *peer, const struct http_call *call)
         return;
     if (call->status == PARLEY_OK && call->code < 500) {
         peer_alive(peer);
+        post_succeeded(peer);
         return;
     }
     peer_failed(peer);
+    post_failed(peer);
     peer->bench->counts.http_failures++;
 }
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "parley.h"
+#include "peers/breaker.h"
 #include "peers/envelope.h"
 #include "peers/handlers.h"
 #include "peers/json.h"
@@ -106,8 +107,9 @@ struct parley {
     parley_options options; /* strings are ours */
     char *node_id;
     char *listen_host;
-    char *jwt_secret; /* auth.h; NULL: no tokens are asked for */
-    bool loopback;    /* listens on a loopback address only, or not at all */
+    char *jwt_secret;               /* auth.h; NULL: no tokens are asked for */
+    struct breaker_limits breakers; /* from the options */
+    bool loopback;                  /* listens on a loopback address only, or not at all */
     char parley_header[64];
     const unsigned char *fork_guard; /* one page that a fork wipes: 1 here, 0 in the child */
 
