@@ -698,6 +698,7 @@ PARLEY_API parley_status parley_message_finish(parley *runtime, parley_token tok
     X(sequence_gaps, "events", "numbers left out by older senders")               \
     X(handler_rejected, "messages", "inbound messages refused by their handler")  \
     X(protocol_errors, "events", "malformed frames and requests")                 \
+    X(rate_limited, "events", "times that a sender was told or made to wait")     \
     X(ws_connections_accepted, "connections", "WebSockets accepted")              \
     X(http_requests_accepted, "requests", "HTTP requests answered")               \
     X(ws_connections, "connections", "open WebSockets, both directions (gauge)")  \

@@ -154,7 +154,9 @@ void connection_say(struct connection *connection, const char *text, size_t len)
     else
         connection->last->next = outgoing;
     connection->last = outgoing;
+    connection->unread_bytes += sizeof(*outgoing) + len;
     ws_want_write(connection->ws);
+    connection_unread(connection);
 }
 
 void connection_say_greeting(struct connection *connection, const char *text, size_t len)
@@ -224,6 +226,7 @@ void connection_left(struct connection *connection, unsigned code)
     atomic_store_explicit(&connection->gone, true, memory_order_relaxed);
     connection->asked++; /* not freed before the end of this function */
     carrier_closed(connection, code);
+    connection_flow_end(connection);
     connection_detach(connection);
     connection_answer_came(connection);
 }
@@ -240,6 +243,14 @@ void connection_heartbeat(struct connection *connection, uint64_t now_ns)
 
     if (connection->closed || !connection->ws->open)
         return;
+    if (connection->pauses != 0) { /* its pongs are not read, either */
+        connection->pinged_ns = 0;
+        if ((connection->pauses & PAUSE_UNREAD) != 0 &&
+            now_ns - connection->moved_ns >
+                (options->heartbeat_interval_ms + options->heartbeat_grace_ms) * NS_PER_MS)
+            ws_close(connection->ws, 0, "answers unread");
+        return;
+    }
     if (received > connection->pinged_ns)
         connection->pinged_ns = 0;
     if (connection->pinged_ns != 0) {
@@ -354,6 +365,9 @@ static bool write_outgoing(struct connection *connection, struct ws_batch *batch
     memcpy(payload, outgoing->text, outgoing->len);
     ws_frame_end(batch, WS_TEXT, outgoing->len);
     connection->first = outgoing->next;
+    connection->unread_bytes -= sizeof(*outgoing) + outgoing->len;
+    connection->moved_ns = worker_now_ns(connection->bench->worker);
+    connection_unread(connection);
     alloc_free(&connection->bench->runtime->alloc, outgoing);
     return true;
 }

@@ -256,6 +256,8 @@ static parley_status start(struct parley *runtime, char *error, size_t error_len
     if (status == PARLEY_OK)
         session_table_init(&runtime->sessions, &runtime->alloc, options->guests_max);
     if (status == PARLEY_OK)
+        limit_init(&runtime->limits, &runtime->alloc, options, runtime->loopback);
+    if (status == PARLEY_OK)
         status = node_pool_new(&runtime->alloc, options->memory_bytes_max, &runtime->nodes);
     if (status == PARLEY_OK)
         status = start_http(runtime);
@@ -297,6 +299,7 @@ static void release(struct parley *runtime)
     http_worker_stop(runtime->http);
     node_pool_free(runtime->nodes);
     session_table_fini(&runtime->sessions);
+    limit_fini(&runtime->limits);
     registry_fini(&runtime->registry);
     handlers_fini(&runtime->handlers);
     if (runtime->fork_guard != NULL)

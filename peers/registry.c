@@ -149,6 +149,7 @@ parley_status registry_attach(struct registry *registry, struct peer *peer)
     HASH_ADD_KEYPTR(by_id, registry->ids, peer->id, strlen(peer->id), peer);
     if (peer->by_id.tbl == NULL)
         return PARLEY_ENOMEM;
+    atomic_fetch_add_explicit(&registry->version, 1, memory_order_release); /* limit.c */
     slot = slot_at(registry, registry->free - 1);
     registry->free = slot->next_free;
     registry->peers++;
@@ -186,6 +187,7 @@ void registry_forget(struct registry *registry, struct peer *peer)
     const struct alloc *alloc = registry->alloc;
 
     HASH_DELETE(by_id, registry->ids, peer);
+    atomic_fetch_add_explicit(&registry->version, 1, memory_order_release); /* limit.c */
     peer->removed = true;
 }
 

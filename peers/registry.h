@@ -38,10 +38,11 @@ struct registry {
     const struct alloc *alloc;
     pthread_mutex_t mutex;
     uint32_t peers_max;
-    uint32_t slots;   /* ever made */
-    uint32_t free;    /* index + 1 of the first free slot, 0: none */
-    uint32_t peers;   /* attached: those being removed included */
-    struct peer *ids; /* uthash by id: those not removed */
+    uint32_t slots;            /* ever made */
+    uint32_t free;             /* index + 1 of the first free slot, 0: none */
+    uint32_t peers;            /* attached: those being removed included */
+    struct peer *ids;          /* uthash by id: those not removed */
+    _Atomic(uint32_t) version; /* changes with `ids`; see limit.c */
     _Atomic(struct slot *) chunks[REGISTRY_CHUNKS_MAX];
 };
 

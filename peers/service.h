@@ -17,6 +17,7 @@
 #include "peers/envelope.h"
 #include "peers/handlers.h"
 #include "peers/json.h"
+#include "peers/limit.h"
 #include "peers/registry.h"
 #include "peers/session_table.h"
 #include "runtime/actor.h"
@@ -73,6 +74,7 @@ struct bench_counts {
     uint64_t wire_bytes_out, ws_connects, ws_reconnects, ws_connect_failures;
     uint64_t http_requests, http_failures;
     uint64_t handled, unhandled, repeats, sequence_gaps, handler_rejected, protocol_errors;
+    uint64_t rate_limited;
     uint64_t ws_connections_accepted, http_requests_accepted, ws_connections;
 };
 
@@ -122,6 +124,7 @@ struct parley {
     struct registry registry;
     struct session_table sessions;
     struct handlers handlers;
+    struct limit_table limits;
 
     _Atomic(uint32_t) starved;     /* refusals because the runtime's own bound was reached */
     _Atomic(uint32_t) crowded;     /* newcomers refused because every session seemed in use */

@@ -42,6 +42,7 @@ static void add_bench(const struct bench *bench, parley_stats *stats)
     stats->sequence_gaps += counts->sequence_gaps;
     stats->handler_rejected += counts->handler_rejected;
     stats->protocol_errors += counts->protocol_errors;
+    stats->rate_limited += counts->rate_limited;
     stats->ws_connections_accepted += counts->ws_connections_accepted;
     stats->http_requests_accepted += counts->http_requests_accepted;
     stats->ws_connections += counts->ws_connections;
