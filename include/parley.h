@@ -624,11 +624,11 @@ typedef void (*parley_result_fn)(const parley_result *result, void *user);
  * @param ret_id names the message; may be NULL
  * @return PARLEY_OK (accepted); PARLEY_EINVAL (type, hint, or payload not one JSON object);
  *         PARLEY_ETOOBIG (message_bytes_max, or larger than the mailbox); PARLEY_EAGAIN
- *         (mailbox or runtime full: wait for parley_on_writable()); PARLEY_EUNKNOWN (never a
- *         peer of this runtime); PARLEY_ECLOSED (removed, draining); PARLEY_ENOMEM;
- *         PARLEY_EFORK
- * Makes no system call and takes no lock.
- * Source: transport/PROTOCOL.md, The envelope.
+ *         (mailbox or runtime full: wait for parley_on_writable()); PARLEY_EUNREACHABLE (the
+ *         peer is unhealthy and its policy is to reject: nothing was accepted);
+ * PARLEY_EUNKNOWN (never a peer of this runtime); PARLEY_ECLOSED (removed, draining);
+ * PARLEY_ENOMEM; PARLEY_EFORK Makes no system call and takes no lock. Source:
+ * transport/PROTOCOL.md, The envelope.
  */
 PARLEY_API parley_status parley_send(parley *runtime, parley_peer peer,
                                      const parley_message *message, parley_result_fn done,
@@ -674,36 +674,43 @@ PARLEY_API parley_status parley_message_finish(parley *runtime, parley_token tok
 /* ---- Statistics -------------------------------------------------------------------- */
 
 /* X(member, unit, description): counters since the start, then gauges */
-#define PARLEY_STATS_MAP(X)                                                       \
-    X(accepted, "messages", "taken into a mailbox and seen by its actor")         \
-    X(delivered, "messages", "acknowledged by the peer")                          \
-    X(delivered_ws, "messages", "of these, over WebSocket")                       \
-    X(delivered_http, "messages", "of these, over HTTP")                          \
-    X(sent, "messages", "handed to peers that never acknowledge")                 \
-    X(rejected, "messages", "refused by the peer")                                \
-    X(exhausted, "messages", "no transport or attempt left")                      \
-    X(expired, "messages", "deadline passed")                                     \
-    X(cancelled, "messages", "cancelled by the host")                             \
-    X(pending, "messages", "accepted, without a result yet (gauge)")              \
-    X(resent, "messages", "put on a transport more than once")                    \
-    X(wire_bytes_out, "bytes", "frames and HTTP bodies sent")                     \
-    X(ws_connects, "connections", "WebSockets opened to peers")                   \
-    X(ws_reconnects, "connections", "of these, after one had been lost")          \
-    X(ws_connect_failures, "dials", "WebSockets that could not be opened")        \
-    X(http_requests, "requests", "HTTP requests sent")                            \
-    X(http_failures, "requests", "of these, without an answer or with 5xx")       \
-    X(handled, "messages", "inbound messages whose handler took or refused them") \
-    X(unhandled, "messages", "inbound messages no handler was set for")           \
-    X(repeats, "messages", "inbound messages recognised as repeats")              \
-    X(sequence_gaps, "events", "numbers left out by older senders")               \
-    X(handler_rejected, "messages", "inbound messages refused by their handler")  \
-    X(protocol_errors, "events", "malformed frames and requests")                 \
-    X(rate_limited, "events", "times that a sender was told or made to wait")     \
-    X(ws_connections_accepted, "connections", "WebSockets accepted")              \
-    X(http_requests_accepted, "requests", "HTTP requests answered")               \
-    X(ws_connections, "connections", "open WebSockets, both directions (gauge)")  \
-    X(inbound_sessions, "sessions", "senders' sessions remembered (gauge)")       \
-    X(peers, "peers", "peers added (gauge)")
+#define PARLEY_STATS_MAP(X)                                                          \
+    X(accepted, "messages", "taken into a mailbox and seen by its actor")            \
+    X(delivered, "messages", "acknowledged by the peer")                             \
+    X(delivered_ws, "messages", "of these, over WebSocket")                          \
+    X(delivered_http, "messages", "of these, over HTTP")                             \
+    X(sent, "messages", "handed to peers that never acknowledge")                    \
+    X(rejected, "messages", "refused by the peer")                                   \
+    X(exhausted, "messages", "no transport or attempt left")                         \
+    X(expired, "messages", "deadline passed")                                        \
+    X(cancelled, "messages", "cancelled by the host")                                \
+    X(pending, "messages", "accepted, without a result yet (gauge)")                 \
+    X(resent, "messages", "put on a transport more than once")                       \
+    X(wire_bytes_out, "bytes", "frames and HTTP bodies sent")                        \
+    X(ws_connects, "connections", "WebSockets opened to peers")                      \
+    X(ws_reconnects, "connections", "of these, after one had been lost")             \
+    X(ws_connect_failures, "dials", "WebSockets that could not be opened")           \
+    X(http_requests, "requests", "HTTP requests sent")                               \
+    X(http_failures, "requests", "of these, without an answer or with 5xx")          \
+    X(handled, "messages", "inbound messages whose handler took or refused them")    \
+    X(unhandled, "messages", "inbound messages no handler was set for")              \
+    X(repeats, "messages", "inbound messages recognised as repeats")                 \
+    X(sequence_gaps, "events", "numbers left out by older senders")                  \
+    X(handler_rejected, "messages", "inbound messages refused by their handler")     \
+    X(protocol_errors, "events", "malformed frames and requests")                    \
+    X(rate_limited, "events", "times that a sender was told or made to wait")        \
+    X(ws_connections_accepted, "connections", "WebSockets accepted")                 \
+    X(http_requests_accepted, "requests", "HTTP requests answered")                  \
+    X(ws_connections, "connections", "open WebSockets, both directions (gauge)")     \
+    X(inbound_sessions, "sessions", "senders' sessions remembered (gauge)")          \
+    X(peers, "peers", "peers added (gauge)")                                         \
+    X(peers_connecting, "peers", "of these, with a WebSocket being opened (gauge)")  \
+    X(peers_open, "peers", "of these, with an open WebSocket (gauge)")               \
+    X(peers_backoff, "peers", "of these, waiting to dial again (gauge)")             \
+    X(peers_unhealthy, "peers", "of these, failing again and again (gauge)")         \
+    X(breakers_open, "breakers", "peers' HTTP or dials that are left alone (gauge)") \
+    X(breaker_opens, "events", "times that one was left alone")                      \
+    X(health_probes, "requests", "peers asked for their /health unasked")
 
 typedef struct parley_stats {
     size_t size;

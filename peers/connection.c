@@ -70,6 +70,15 @@ static unsigned judge_caller(struct bench *bench, const struct ws_upgrade *upgra
     return 0;
 }
 
+static void spread_heartbeat(struct connection *connection)
+{
+    struct bench *bench = connection->bench;
+
+    connection->interval_ns =
+        health_jitter_ns(bench->runtime->options.heartbeat_interval_ms * NS_PER_MS,
+                         worker_random(bench->worker));
+}
+
 struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_refusal,
                              void *user)
 {
@@ -92,6 +101,7 @@ struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_ref
     }
     connection->bench = bench_of(upgrade->worker);
     connection->ws = &connection->accepted;
+    spread_heartbeat(connection);
     join(connection);
     return connection->ws;
 }
@@ -256,8 +266,9 @@ void connection_heartbeat(struct connection *connection, uint64_t now_ns)
     if (connection->pinged_ns != 0) {
         if (now_ns - connection->pinged_ns > options->heartbeat_grace_ms * NS_PER_MS)
             ws_close(connection->ws, 0, "heartbeat unanswered");
-    } else if (now_ns > received + options->heartbeat_interval_ms * NS_PER_MS) {
+    } else if (now_ns > received + connection->interval_ns) {
         connection->pinged_ns = now_ns;
+        spread_heartbeat(connection);
         ws_ping(connection->ws);
         if (connection->dialect == CONNECTION_CLIENT)
             connection_older_ping(connection);

@@ -50,6 +50,7 @@ struct connection {
     struct greeting hello;           /* as it was said; its list of rejections is gone */
     parley_peer carried;             /* carrier.h; 0: none */
     struct carrier_note *down;       /* made with the offer */
+    uint64_t interval_ns;            /* of the heartbeat, spread */
     uint64_t pinged_ns;              /* 0: no ping is unanswered */
     uint32_t asked;                  /* requests at the session's owner, and a carried peer */
     size_t asked_bytes;              /* and their texts */

@@ -119,6 +119,7 @@ void post_wait(struct peer *peer, uint64_t wait_ms)
 
 void post_succeeded(struct peer *peer)
 {
+    peer->health.answered_ns = worker_now_ns(peer->bench->worker);
     breaker_succeeded(&peer->post.breaker, &peer->runtime->breakers);
 }
 

@@ -130,7 +130,7 @@ static void dial_failed(struct peer *peer, const char *reason)
 {
     peer->bench->counts.ws_connect_failures++;
     log_info(&peer->runtime->log, "peer %s: WebSocket: %s", peer->id, reason);
-    peer_failed(peer);
+    health_dial_failed(peer);
     tell_breaker(peer, false);
     back_off(peer, reason);
     ping_unreachable(peer, reason);
@@ -432,7 +432,6 @@ static void heartbeat(struct peer *peer, uint64_t now)
 {
     struct link *link = &peer->link;
     const parley_options *options = &peer->runtime->options;
-    uint64_t interval = options->heartbeat_interval_ms * NS_PER_MS;
     uint64_t received = link->ws.received_ns;
 
     if (link->pinged_ns != 0 && received < link->pinged_ns) {
@@ -440,10 +439,11 @@ static void heartbeat(struct peer *peer, uint64_t now)
         return;
     }
     link->pinged_ns = 0;
-    if (now < received + interval) {
-        link->next_ns = received + interval;
+    if (now < received + link->interval_ns) {
+        link->next_ns = received + link->interval_ns;
         return;
     }
+    link->interval_ns = health_interval_ns(peer); /* until the next one */
     link->pinged_ns = now;
     link->next_ns = now + options->heartbeat_grace_ms * NS_PER_MS;
     if (link_is_older(peer))
@@ -457,7 +457,8 @@ void link_start_heartbeat(struct peer *peer)
     struct link *link = &peer->link;
 
     link->pinged_ns = 0;
-    link->next_ns = link->opened_ns + peer->runtime->options.heartbeat_interval_ms * NS_PER_MS;
+    link->interval_ns = health_interval_ns(peer);
+    link->next_ns = link->opened_ns + link->interval_ns;
 }
 
 /* Silent after the upgrade: an older server, unless the peer must be a parley. */

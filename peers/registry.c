@@ -158,6 +158,9 @@ parley_status registry_attach(struct registry *registry, struct peer *peer)
     peer->slot = slot;
     peer->handle = make_handle(generation, slot->index);
     atomic_store_explicit(&slot->peer, peer, memory_order_relaxed);
+    atomic_store_explicit(&slot->rejects, false, memory_order_relaxed);
+    atomic_store_explicit(&slot->drops, false, memory_order_relaxed);
+    atomic_store_explicit(&slot->refused_bytes, 0, memory_order_relaxed);
     /* release: the peer pointer; pairs with the acquire load in registry_slot(). */
     atomic_store_explicit(&slot->generation, generation, memory_order_release);
     return PARLEY_OK;

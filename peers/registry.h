@@ -30,6 +30,11 @@ struct slot {
     struct credit credit;
     _Atomic(uint32_t) generation; /* its low 16 bits are the credit's */
     _Atomic(struct peer *) peer;
+    /* set by the peer's worker (health.c): hints, relaxed */
+    _Atomic(bool) rejects; /* parley_send() is to answer PARLEY_EUNREACHABLE */
+    _Atomic(bool) drops;   /* what finds no room makes room */
+    /* set by a thread that found no room, cleared by the worker that makes some: see send.c */
+    _Atomic(uint32_t) refused_bytes;
     uint32_t index;
     uint32_t next_free; /* under the mutex */
 };

@@ -38,6 +38,7 @@ enum control_kind {
     CONTROL_JOIN,          /* to a peer: its first message */
     CONTROL_CONNECT,       /* to a peer: parley_connect() */
     CONTROL_DISCONNECT,    /* to a peer: parley_disconnect() */
+    CONTROL_ROOM,          /* to a peer: a message found none (health.c) */
     CONTROL_PING,          /* to a peer: struct ping */
     CONTROL_REMOVE,        /* to a peer: parley_peer_remove() */
     CONTROL_VISIT,         /* to a bench: run a function there */
