@@ -109,12 +109,13 @@ format: deps ## rewrite the sources as clang-format wants them
 
 PREFIX ?= /usr/local
 install: all ## install below $(DESTDIR)$(PREFIX)
-	$(Q)install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/doc/parley
+	$(Q)install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/doc/parley/manual
 	$(Q)install $(BUILD)/parley $(BUILD)/parley-bench $(DESTDIR)$(PREFIX)/bin
 	$(Q)install -m 644 $(BUILD)/libparley.a $(BUILD)/libparley.so.0 $(DESTDIR)$(PREFIX)/lib
 	$(Q)ln -sf libparley.so.0 $(DESTDIR)$(PREFIX)/lib/libparley.so
 	$(Q)install -m 644 include/parley.h $(DESTDIR)$(PREFIX)/include
 	$(Q)install -m 644 conf/peer_service.yaml README.md transport/PROTOCOL.md $(DESTDIR)$(PREFIX)/share/doc/parley
+	$(Q)install -m 644 include/manual/*.md $(DESTDIR)$(PREFIX)/share/doc/parley/manual
 
 clean: ## remove what was built
 	$(Q)rm -rf $(BUILD)

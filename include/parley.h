@@ -347,16 +347,11 @@ typedef struct parley_options {
 
     /* limits.rates: what one sender may send, by kind */
     parley_rates rates;
-    uint32_t rate_handshake_per_min;
-    uint32_t rate_handshake_burst;
-    uint32_t rate_heartbeat_per_min;
-    uint32_t rate_heartbeat_burst;
-    uint32_t rate_task_per_min;
-    uint32_t rate_task_burst;
-    uint32_t rate_discovery_per_min;
-    uint32_t rate_discovery_burst;
-    uint32_t rate_chunk_per_min;
-    uint32_t rate_chunk_burst;
+    uint32_t rate_handshake_per_min, rate_handshake_burst;
+    uint32_t rate_heartbeat_per_min, rate_heartbeat_burst;
+    uint32_t rate_task_per_min, rate_task_burst;
+    uint32_t rate_discovery_per_min, rate_discovery_burst;
+    uint32_t rate_chunk_per_min, rate_chunk_burst;
 
     /* peers */
     const parley_peer_entry *peers;

@@ -72,7 +72,8 @@ bool connection_limited(struct connection *connection)
            limit_applies(connection->bench->runtime, &connection->trust, connection->entity);
 }
 
-bool connection_within_limit(struct connection *connection, enum limit_kind kind)
+bool connection_within_limit(struct connection *connection, enum limit_kind kind,
+                             uint64_t number)
 {
     struct bench *bench = connection->bench;
     char buffer[256];
@@ -84,7 +85,8 @@ bool connection_within_limit(struct connection *connection, enum limit_kind kind
                    worker_now_ns(bench->worker), &at_ns))
         return true;
     bench->counts.rate_limited++;
-    error_write(&out, "Rate limit exceeded (100 msg/min)"); /* the words older clients know */
+    error_write(&out, "Rate limit exceeded (100 msg/min)",
+                number); /* the words older clients know */
     connection_say(connection, buffer, out.len);
     return false;
 }
@@ -110,7 +112,7 @@ static void run_held(struct connection *connection)
     struct bench *bench = connection->bench;
     bool here = connection->session->bench == bench;
 
-    if (!bench_scan(bench, connection->held, connection->held_len, ACK_RECORD_DEPTH) ||
+    if (bench_scan_frame(bench, connection->held, connection->held_len) != PARLEY_OK ||
         !connection_run_batch(connection, &bench->doc, connection->held, connection->held_len,
                               true)) {
         ws_close(connection->ws, CLOSE_TRY_LATER, "try again later");

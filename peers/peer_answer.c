@@ -118,10 +118,13 @@ static enum verdict judge(const struct peer *peer, const char *detail)
 {
     const struct http_call *call = &peer->post.call;
 
+    /* That an envelope was taken, the status line says alone. */
+    if (call->code >= 200 && call->code < 300 && !peer->post.batch)
+        return VERDICT_DELIVERED;
     if (call->status != PARLEY_OK)
         return VERDICT_NO_ANSWER;
     if (call->code >= 200 && call->code < 300)
-        return peer->post.batch ? VERDICT_ACK : VERDICT_DELIVERED;
+        return VERDICT_ACK;
     if (call->code >= 400 && call->code < 500)
         return judge_client_error(peer, detail);
     return wants_older(peer) ? VERDICT_OLDER : VERDICT_AGAIN;
@@ -129,6 +132,7 @@ static enum verdict judge(const struct peer *peer, const char *detail)
 
 /* ---- Acting ---- */
 
+/* @return false: it is no acknowledgement of ours, or of more than was ever sent */
 static bool acknowledge(struct peer *peer)
 {
     const struct json_doc *doc = &peer->bench->doc;
@@ -137,10 +141,18 @@ static bool acknowledge(struct peer *peer)
 
     if (!scan_response(peer, ACK_RECORD_DEPTH) ||
         ack_read(doc, doc->items, &ack, &error) != PARLEY_OK ||
-        strcmp(ack.session_id, peer->session_id) != 0)
+        strcmp(ack.session_id, peer->session_id) != 0 ||
+        ack.ack_seq >= peer->delivery.next_number)
         return false;
     peer_acknowledged(peer, doc, ack.ack_seq, ack.rejected);
     return true;
+}
+
+/* A batch was read, unless it lay beyond a gap; what of it has no outcome may be running. */
+static void may_have_run(struct peer *peer)
+{
+    if (peer->post.call.code != 409)
+        delivery_doubt(&peer->delivery, false);
 }
 
 /* What the request carried and the answer left open goes out again. */
@@ -155,6 +167,7 @@ static void after_answer(struct peer *peer, uint64_t base_before)
     peer_alive(peer);
     if (peer->delivery.outstanding == 0)
         return;
+    may_have_run(peer);
     delivery_lost(&peer->delivery);
     if (delivery_base(&peer->delivery) == base_before)
         post_wait(peer, peer->runtime->options.http_backoff_ms);
@@ -244,6 +257,7 @@ static void act(struct peer *peer, enum verdict verdict, const char *detail)
             post->single = false;
             after_answer(peer, base_before);
         } else {
+            may_have_run(peer);
             after_failure(peer, true, "malformed acknowledgement");
         }
         break;
@@ -291,13 +305,16 @@ static void remember(struct peer *peer, enum verdict verdict)
     const struct http_call *call = &post->call;
     bool unanswered = call->status != PARLEY_OK && !call->unsent;
 
-    if (call->status != PARLEY_OK && call->unsent && !post->parley && post->paced)
+    if (call->status != PARLEY_OK && call->unsent && post->turn_taken)
         pace_return(&post->pace);
-    peer->delivery.recognises = post->parley;
+    /* Only the answer says whom this went to; sent twice by itself, just the second time. */
+    if (call->status == PARLEY_OK && call->parley_version != 0 && !call->resent)
+        peer->delivery.recognises = post->parley;
     if (!call->resent && !unanswered && (call->status != PARLEY_OK || call->code < 500))
         return;
     post->maybe_arrived = true;
-    if (verdict != VERDICT_OLDER) /* the older service fails so before it runs anything */
+    /* The older service fails so before it runs anything; who took it before, nobody knows. */
+    if (verdict != VERDICT_OLDER || call->resent)
         delivery_doubt(&peer->delivery, call->resent);
 }
 

@@ -156,9 +156,11 @@ static bool may_go(struct peer *peer)
     struct post *post = &peer->post;
     uint64_t now_ns = worker_now_ns(peer->bench->worker);
 
+    post->turn_taken = false;
     if (!breaker_take(&post->breaker, limits, now_ns, &post->next_ns))
         return false;
-    if (post->parley || !post->paced || pace_take(&post->pace, now_ns, &post->next_ns))
+    post->turn_taken = !post->parley && post->paced;
+    if (!post->turn_taken || pace_take(&post->pace, now_ns, &post->next_ns))
         return true;
     breaker_undone(&post->breaker);
     return false;

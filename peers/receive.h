@@ -38,6 +38,12 @@ struct receive_rejection {
     char *detail; /* the session's */
 };
 
+struct receive_range {
+    uint64_t first, last;
+};
+
+#define RECEIVE_SKIPPED_MAX 8
+
 struct receive {
     const struct alloc *alloc;
     uint64_t base;      /* numbers below are closed */
@@ -49,6 +55,11 @@ struct receive {
     uint32_t ring_mask;
     struct receive_rejection *rejected; /* by number, rising */
     uint32_t rejected_len, rejected_capacity;
+    /* the old rule's gaps: numbers that never came. The newest ones, rising; of what lies
+     * below `unsure`, and of that number, nobody knows any more. */
+    struct receive_range skipped[RECEIVE_SKIPPED_MAX];
+    uint32_t skipped_len;
+    uint64_t unsure;
 };
 
 void receive_init(struct receive *receive, const struct alloc *alloc, uint32_t in_flight_max);
@@ -79,6 +90,10 @@ parley_status receive_finish(struct receive *receive, uint64_t number, const cha
 
 /** Tells whether a number has its outcome, or was closed without one. */
 bool receive_answered(const struct receive *receive, uint64_t number);
+
+/** Tells whether a number up to the watermark is known to have come: it was neither skipped by
+ *  the old rule nor lies below the first one this session heard of. */
+bool receive_arrived(const struct receive *receive, uint64_t number);
 
 /** The stored detail of a rejected number, NULL when it was not rejected. */
 const char *receive_rejection(const struct receive *receive, uint64_t number);

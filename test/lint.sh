@@ -52,11 +52,13 @@ report "every public function has its contract above it"
 sources '*.c' '*.h' '*.sh' '*.py' Makefile | grep -vx 'test/lint.sh' |
     xargs -r grep -nwE 'TODO|FIXME|XXX' >"$work/out"
 sources '*.c' '*.h' | while read -r file; do
-    [ "$(wc -l <"$file")" -le 700 ] || echo "$file: more than 700 lines"
+    lines=700
+    [ "$file" != include/parley.h ] || lines=900 # one header, which is the manual, too
+    [ "$(wc -l <"$file")" -le "$lines" ] || echo "$file: more than $lines lines"
     head -n 1 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' ||
         echo "$file: no licence line at its head"
 done >>"$work/out"
-report "no unfinished marks, no file above 700 lines, licence lines"
+report "no unfinished marks, no file above 700 lines (parley.h: 900), licence lines"
 
 sources 'runtime/*.[ch]' 'transport/*.[ch]' 'peers/*.[ch]' | grep -v '^peers/cli/' |
     xargs -r grep -nE '\<(printf|puts|putchar|perror|exit|abort|signal|sigaction) ?\(' |
@@ -70,9 +72,11 @@ sources '*.c' | xargs -r cppcheck --quiet -j 2 --std=c11 --language=c \
 report "cppcheck"
 
 # Its own file per run, because two run at once; clang-tidy also counts aloud what it
-# suppresses, which is of no interest.
+# suppresses, which is of no interest. The analyser takes most of the time; tests do without
+# it, since they run under the sanitizers.
 tidy='out=$(mktemp "$1/tidy.XXXXXX")
-    clang-tidy --quiet "$2" -- -std=c17 -D_GNU_SOURCE -I. -Iinclude >"$out" 2>&1 ||
+    case $2 in test/*) checks=-clang-analyzer-* ;; *) checks= ;; esac
+    clang-tidy --quiet ${checks:+"--checks=$checks"} "$2" -- -std=c17 -D_GNU_SOURCE -I. -Iinclude >"$out" 2>&1 ||
         echo "clang-tidy: $2" >>"$out"
     sed -i -E "/^[0-9]+ warnings? (generated|treated)/d" "$out"'
 sources '*.c' | xargs -r -P 2 -n 1 sh -c "$tidy" sh "$work"
