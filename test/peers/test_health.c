@@ -101,8 +101,8 @@ static void a_dead_peer_is_asked_no_more_than_its_breaker_lets(void)
     world_watch(&world, failing, 1, &watch);
     send_one(&world);
     CHECK(check_wait(&world.service.requests, 5)); /* two of them are probes */
-    CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
     CHECK(check_until(breaker_opened, world.node));
+    CHECK_STATUS(post(world.node, world.peer, "{}", &world.tally), OK);
     CHECK_U64(stats_of(world.node).breakers_open, 1);
     CHECK_U64(stats_of(world.node).peers_unhealthy, 1);
     CHECK_U64(requests(&world), 5);
