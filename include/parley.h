@@ -139,6 +139,30 @@ typedef enum parley_envelope_version {
     PARLEY_ENVELOPE_0_3 = 2,
 } parley_envelope_version;
 
+/** Which peers are asked for their /health without being told to. Only those are that no
+ *  WebSocket shows to be alive. */
+typedef enum parley_probing {
+    PARLEY_PROBE_UNHEALTHY = 0, /**< unhealthy ones, until they answer */
+    PARLEY_PROBE_ALWAYS = 1,    /**< and those that have been silent for a while */
+    PARLEY_PROBE_OFF = 2,       /**< none, but to find out when PARLEY_UNHEALTHY_REJECT ends */
+} parley_probing;
+
+/** What happens to messages for an unhealthy peer. */
+typedef enum parley_unhealthy_policy {
+    PARLEY_UNHEALTHY_HOLD = 0,   /**< they wait until their deadline */
+    PARLEY_UNHEALTHY_REJECT = 1, /**< parley_send() answers PARLEY_EUNREACHABLE */
+    PARLEY_UNHEALTHY_DROP_OLDEST =
+        2, /**< they wait; where the mailbox becomes full, the oldest
+                that is not on its way ends as PARLEY_EXHAUSTED */
+} parley_unhealthy_policy;
+
+/** Whose messages the limits.rates settings slow down. */
+typedef enum parley_rates {
+    PARLEY_RATES_AUTO = 0, /**< as _ON, but off while the node listens on loopback only */
+    PARLEY_RATES_ON = 1,   /**< those of senders that are no peers of this node */
+    PARLEY_RATES_OFF = 2,
+} parley_rates;
+
 /** How an accepted message ended. The last three mean: not known delivered. */
 typedef enum parley_outcome {
     PARLEY_DELIVERED = 1, /**< the peer's handler took it */
@@ -230,6 +254,8 @@ typedef struct parley_peer_options {
     uint32_t mailbox_messages_max; /**< 0: the runtime's setting, as for the next ones */
     uint64_t mailbox_bytes_max;
     uint32_t ttl_ms;
+    parley_unhealthy_policy unhealthy_policy;
+    bool unhealthy_policy_set; /**< false: the runtime's policy */
 } parley_peer_options;
 
 /** Fills `options` with the defaults. */
@@ -293,6 +319,18 @@ typedef struct parley_options {
     uint32_t http_in_flight_max;
     uint32_t http_response_bytes_max;
 
+    /* health */
+    uint32_t unhealthy_after; /**< failures in a row; one success makes healthy again */
+    parley_probing health_http;
+    uint32_t health_timeout_ms;
+    parley_unhealthy_policy unhealthy_policy;
+
+    /* breaker */
+    uint32_t breaker_failures; /**< in a row, after which a peer is left alone; 0: never */
+    uint32_t breaker_open_ms;
+    uint32_t breaker_trials;    /**< calls under way at once when it is tried again */
+    uint32_t breaker_successes; /**< of them, after which all is as before */
+
     /* security */
     const char
         *jwt_secret;     /**< secret that callers' tokens are signed with; NULL: no tokens */
@@ -305,6 +343,15 @@ typedef struct parley_options {
     uint32_t guests_max;
     uint32_t session_idle_s; /**< how long an inbound session outlives its connection */
     uint32_t nonces_max;     /**< message ids and nonces remembered of one older sender */
+    uint32_t connection_bytes_max; /**< of one connection, not handled or not read yet */
+
+    /* limits.rates: what one sender may send, by kind */
+    parley_rates rates;
+    uint32_t rate_handshake_per_min, rate_handshake_burst;
+    uint32_t rate_heartbeat_per_min, rate_heartbeat_burst;
+    uint32_t rate_task_per_min, rate_task_burst;
+    uint32_t rate_discovery_per_min, rate_discovery_burst;
+    uint32_t rate_chunk_per_min, rate_chunk_burst;
 
     /* peers */
     const parley_peer_entry *peers;
@@ -572,11 +619,11 @@ typedef void (*parley_result_fn)(const parley_result *result, void *user);
  * @param ret_id names the message; may be NULL
  * @return PARLEY_OK (accepted); PARLEY_EINVAL (type, hint, or payload not one JSON object);
  *         PARLEY_ETOOBIG (message_bytes_max, or larger than the mailbox); PARLEY_EAGAIN
- *         (mailbox or runtime full: wait for parley_on_writable()); PARLEY_EUNKNOWN (never a
- *         peer of this runtime); PARLEY_ECLOSED (removed, draining); PARLEY_ENOMEM;
- *         PARLEY_EFORK
- * Makes no system call and takes no lock.
- * Source: transport/PROTOCOL.md, The envelope.
+ *         (mailbox or runtime full: wait for parley_on_writable()); PARLEY_EUNREACHABLE (the
+ *         peer is unhealthy and its policy is to reject: nothing was accepted);
+ * PARLEY_EUNKNOWN (never a peer of this runtime); PARLEY_ECLOSED (removed, draining);
+ * PARLEY_ENOMEM; PARLEY_EFORK Makes no system call and takes no lock. Source:
+ * transport/PROTOCOL.md, The envelope.
  */
 PARLEY_API parley_status parley_send(parley *runtime, parley_peer peer,
                                      const parley_message *message, parley_result_fn done,
@@ -622,35 +669,43 @@ PARLEY_API parley_status parley_message_finish(parley *runtime, parley_token tok
 /* ---- Statistics -------------------------------------------------------------------- */
 
 /* X(member, unit, description): counters since the start, then gauges */
-#define PARLEY_STATS_MAP(X)                                                       \
-    X(accepted, "messages", "taken into a mailbox and seen by its actor")         \
-    X(delivered, "messages", "acknowledged by the peer")                          \
-    X(delivered_ws, "messages", "of these, over WebSocket")                       \
-    X(delivered_http, "messages", "of these, over HTTP")                          \
-    X(sent, "messages", "handed to peers that never acknowledge")                 \
-    X(rejected, "messages", "refused by the peer")                                \
-    X(exhausted, "messages", "no transport or attempt left")                      \
-    X(expired, "messages", "deadline passed")                                     \
-    X(cancelled, "messages", "cancelled by the host")                             \
-    X(pending, "messages", "accepted, without a result yet (gauge)")              \
-    X(resent, "messages", "put on a transport more than once")                    \
-    X(wire_bytes_out, "bytes", "frames and HTTP bodies sent")                     \
-    X(ws_connects, "connections", "WebSockets opened to peers")                   \
-    X(ws_reconnects, "connections", "of these, after one had been lost")          \
-    X(ws_connect_failures, "dials", "WebSockets that could not be opened")        \
-    X(http_requests, "requests", "HTTP requests sent")                            \
-    X(http_failures, "requests", "of these, without an answer or with 5xx")       \
-    X(handled, "messages", "inbound messages whose handler took or refused them") \
-    X(unhandled, "messages", "inbound messages no handler was set for")           \
-    X(repeats, "messages", "inbound messages recognised as repeats")              \
-    X(sequence_gaps, "events", "numbers left out by older senders")               \
-    X(handler_rejected, "messages", "inbound messages refused by their handler")  \
-    X(protocol_errors, "events", "malformed frames and requests")                 \
-    X(ws_connections_accepted, "connections", "WebSockets accepted")              \
-    X(http_requests_accepted, "requests", "HTTP requests answered")               \
-    X(ws_connections, "connections", "open WebSockets, both directions (gauge)")  \
-    X(inbound_sessions, "sessions", "senders' sessions remembered (gauge)")       \
-    X(peers, "peers", "peers added (gauge)")
+#define PARLEY_STATS_MAP(X)                                                          \
+    X(accepted, "messages", "taken into a mailbox and seen by its actor")            \
+    X(delivered, "messages", "acknowledged by the peer")                             \
+    X(delivered_ws, "messages", "of these, over WebSocket")                          \
+    X(delivered_http, "messages", "of these, over HTTP")                             \
+    X(sent, "messages", "handed to peers that never acknowledge")                    \
+    X(rejected, "messages", "refused by the peer")                                   \
+    X(exhausted, "messages", "no transport or attempt left")                         \
+    X(expired, "messages", "deadline passed")                                        \
+    X(cancelled, "messages", "cancelled by the host")                                \
+    X(pending, "messages", "accepted, without a result yet (gauge)")                 \
+    X(resent, "messages", "put on a transport more than once")                       \
+    X(wire_bytes_out, "bytes", "frames and HTTP bodies sent")                        \
+    X(ws_connects, "connections", "WebSockets opened to peers")                      \
+    X(ws_reconnects, "connections", "of these, after one had been lost")             \
+    X(ws_connect_failures, "dials", "WebSockets that could not be opened")           \
+    X(http_requests, "requests", "HTTP requests sent")                               \
+    X(http_failures, "requests", "of these, without an answer or with 5xx")          \
+    X(handled, "messages", "inbound messages whose handler took or refused them")    \
+    X(unhandled, "messages", "inbound messages no handler was set for")              \
+    X(repeats, "messages", "inbound messages recognised as repeats")                 \
+    X(sequence_gaps, "events", "numbers left out by older senders")                  \
+    X(handler_rejected, "messages", "inbound messages refused by their handler")     \
+    X(protocol_errors, "events", "malformed frames and requests")                    \
+    X(rate_limited, "events", "times that a sender was told or made to wait")        \
+    X(ws_connections_accepted, "connections", "WebSockets accepted")                 \
+    X(http_requests_accepted, "requests", "HTTP requests answered")                  \
+    X(ws_connections, "connections", "open WebSockets, both directions (gauge)")     \
+    X(inbound_sessions, "sessions", "senders' sessions remembered (gauge)")          \
+    X(peers, "peers", "peers added (gauge)")                                         \
+    X(peers_connecting, "peers", "of these, with a WebSocket being opened (gauge)")  \
+    X(peers_open, "peers", "of these, with an open WebSocket (gauge)")               \
+    X(peers_backoff, "peers", "of these, waiting to dial again (gauge)")             \
+    X(peers_unhealthy, "peers", "of these, failing again and again (gauge)")         \
+    X(breakers_open, "breakers", "peers' HTTP or dials that are left alone (gauge)") \
+    X(breaker_opens, "events", "times that one was left alone")                      \
+    X(health_probes, "requests", "peers asked for their /health unasked")
 
 typedef struct parley_stats {
     size_t size;

@@ -70,6 +70,15 @@ static unsigned judge_caller(struct bench *bench, const struct ws_upgrade *upgra
     return 0;
 }
 
+static void spread_heartbeat(struct connection *connection)
+{
+    struct bench *bench = connection->bench;
+
+    connection->interval_ns =
+        health_jitter_ns(bench->runtime->options.heartbeat_interval_ms * NS_PER_MS,
+                         worker_random(bench->worker));
+}
+
 struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_refusal,
                              void *user)
 {
@@ -92,6 +101,7 @@ struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_ref
     }
     connection->bench = bench_of(upgrade->worker);
     connection->ws = &connection->accepted;
+    spread_heartbeat(connection);
     join(connection);
     return connection->ws;
 }
@@ -154,8 +164,10 @@ void connection_say(struct connection *connection, const char *text, size_t len)
     else
         connection->last->next = outgoing;
     connection->last = outgoing;
+    connection->unread_bytes += sizeof(*outgoing) + len;
     connection->said_ns = worker_now_ns(connection->bench->worker);
     ws_want_write(connection->ws);
+    connection_unread(connection);
 }
 
 void connection_say_greeting(struct connection *connection, const char *text, size_t len)
@@ -236,6 +248,7 @@ void connection_left(struct connection *connection, unsigned code)
     atomic_store_explicit(&connection->gone, true, memory_order_relaxed);
     connection->asked++; /* not freed before the end of this function */
     carrier_closed(connection, code);
+    connection_flow_end(connection);
     connection_detach(connection);
     connection_answer_came(connection);
 }
@@ -252,13 +265,22 @@ void connection_heartbeat(struct connection *connection, uint64_t now_ns)
 
     if (connection->closed || !connection->ws->open)
         return;
+    if (connection->pauses != 0) { /* its pongs are not read, either */
+        connection->pinged_ns = 0;
+        if ((connection->pauses & PAUSE_UNREAD) != 0 &&
+            now_ns - connection->moved_ns >
+                (options->heartbeat_interval_ms + options->heartbeat_grace_ms) * NS_PER_MS)
+            ws_close(connection->ws, 0, "answers unread");
+        return;
+    }
     if (received > connection->pinged_ns)
         connection->pinged_ns = 0;
     if (connection->pinged_ns != 0) {
         if (now_ns - connection->pinged_ns > options->heartbeat_grace_ms * NS_PER_MS)
             ws_close(connection->ws, 0, "heartbeat unanswered");
-    } else if (now_ns > received + options->heartbeat_interval_ms * NS_PER_MS) {
+    } else if (now_ns > received + connection->interval_ns) {
         connection->pinged_ns = now_ns;
+        spread_heartbeat(connection);
         ws_ping(connection->ws);
         if (connection->dialect == CONNECTION_CLIENT)
             connection_older_ping(connection);
@@ -373,6 +395,9 @@ static bool write_outgoing(struct connection *connection, struct ws_batch *batch
     memcpy(payload, outgoing->text, outgoing->len);
     ws_frame_end(batch, WS_TEXT, outgoing->len);
     connection->first = outgoing->next;
+    connection->unread_bytes -= sizeof(*outgoing) + outgoing->len;
+    connection->moved_ns = worker_now_ns(connection->bench->worker);
+    connection_unread(connection);
     alloc_free(&connection->bench->runtime->alloc, outgoing);
     return true;
 }

@@ -20,6 +20,13 @@ enum connection_dialect {
     CONNECTION_MANAGER, /* lower case, as to the older server */
 };
 
+/** Why nothing is read from a connection. */
+enum connection_pause {
+    PAUSE_LIMIT = 1,  /* its sender is over its limit: a frame is held until it is not */
+    PAUSE_ASKED = 2,  /* too much waits at other workers' sessions */
+    PAUSE_UNREAD = 4, /* too many answers wait for it to read */
+};
+
 /** A text on its way out. */
 struct outgoing {
     struct outgoing *next;
@@ -43,6 +50,7 @@ struct connection {
     struct greeting hello;           /* as it was said; its list of rejections is gone */
     parley_peer carried;             /* carrier.h; 0: none */
     struct carrier_note *down;       /* made with the offer */
+    uint64_t interval_ns;            /* of the heartbeat, spread */
     uint64_t pinged_ns;              /* 0: no ping is unanswered */
     uint64_t said_ns;    /* when something was last said, messages apart; 0: never */
     uint32_t asked;      /* requests at the session's owner, and a carried peer */
@@ -50,8 +58,15 @@ struct connection {
     uint32_t errors;     /* said since everything was last written */
     uint16_t close_code; /* once what is outgoing has gone; 0: none */
     enum connection_dialect dialect;
-    size_t answers_bytes; /* said to an older peer since everything was last written */
-    bool greeted;         /* before, nothing is written */
+    /* connection_flow.c */
+    unsigned pauses;          /* enum connection_pause, all that hold */
+    struct limit_trust trust; /* in `entity` */
+    struct timer again;       /* runs the held frame again */
+    char *held;               /* a batch, not begun or not finished */
+    size_t held_len;
+    uint64_t moved_ns;   /* when something was last written */
+    size_t unread_bytes; /* of `first` and those after it */
+    bool greeted;        /* before, nothing is written */
     bool ack_due, closed;
     size_t acks_bytes;          /* of the next, what stands among the outgoing */
     _Atomic(bool) gone;         /* as `closed`, for the owners of sessions */
@@ -127,7 +142,45 @@ void connection_answered(struct inbound_request *request);
  *   connection.c          life, what it says and hears
  *   connection_session.c  its session
  *   connection_older.c    the older dialects
+ *   connection_flow.c     when nothing is read from it
  */
+
+/** Stops reading for this reason, too; goes on when it was the last one. */
+void connection_pause(struct connection *connection, enum connection_pause reason);
+void connection_resume(struct connection *connection, enum connection_pause reason);
+
+/** `asked_bytes` or `unread_bytes` has changed: reading stops, goes on, or it ends. */
+void connection_asked(struct connection *connection);
+void connection_unread(struct connection *connection);
+
+/** Whether the sender's messages are counted. */
+bool connection_limited(struct connection *connection);
+
+/** One message or question of a kind has come in a frame of its own, with this number unless
+ * 0.
+ *  @return false: it is over
+ *  the sender's limit, and has been told so */
+bool connection_within_limit(struct connection *connection, enum limit_kind kind,
+                             uint64_t number);
+
+/** A limited sender's batch: runs it as far as the limit allows, and the rest later. */
+void connection_hold(struct connection *connection, const char *data, size_t len);
+
+/** The held batch has been run at another worker. */
+void connection_held_answered(struct connection *connection,
+                              const struct inbound_request *request);
+
+/**
+ * Runs a batch at its session: here, or at another worker, which gets a copy.
+ *
+ * @param held `data` is the held frame: connection_held_answered() follows the other worker
+ * @return false: out of memory
+ */
+bool connection_run_batch(struct connection *connection, const struct json_doc *doc,
+                          const char *data, size_t len, bool held);
+
+/** Nothing will be run any more. */
+void connection_flow_end(struct connection *connection);
 
 /** Says the greeting; whatever waited for it follows. */
 void connection_say_greeting(struct connection *connection, const char *text, size_t len);

@@ -22,8 +22,6 @@
 #define ANSWER_ROOM       2048
 #define MANAGER_BYTES_MAX (1u << 20) /* "1MB" */
 #define REFUSAL_MAX       (PARLEY_DETAIL_MAX + 64)
-#define ANSWERS_BYTES_MAX (4u << 20)  /* unread, beyond what the socket holds */
-#define ASKED_BYTES_MAX   (16u << 20) /* of messages at another worker's session */
 
 /** An older peer's message at its session, and what its acknowledgement will say. */
 struct single {
@@ -47,18 +45,6 @@ static bool dialled(const struct connection *connection)
 }
 
 /* ---- Answers ---- */
-
-/* Errors have a bound of their own; this is for what a well-behaved peer is told. */
-static void answer(struct connection *connection, const char *text, size_t len)
-{
-    if (connection->first == NULL)
-        connection->answers_bytes = 0;
-    connection->answers_bytes += len + sizeof(struct outgoing);
-    if (connection->answers_bytes > ANSWERS_BYTES_MAX)
-        ws_close(connection->ws, 1008, "too many answers unread");
-    else
-        connection_say(connection, text, len);
-}
 
 struct answer {
     char buffer[ANSWER_ROOM];
@@ -86,7 +72,7 @@ static struct json_out *begin(struct answer *answer, struct connection *connecti
 static void end(struct answer *written, struct connection *connection)
 {
     assert(!written->out.overflow);
-    answer(connection, written->buffer, written->out.len);
+    connection_say(connection, written->buffer, written->out.len);
 }
 
 void connection_older_ping(struct connection *connection)
@@ -215,7 +201,6 @@ static struct single *single_new(struct connection *connection, const char *sess
     struct session *session;
 
     if (connection->asked > runtime->options.in_flight_max ||
-        connection->asked_bytes + len > ASKED_BYTES_MAX + runtime->options.message_bytes_max ||
         session_for(connection, session_id, &session) != PARLEY_OK)
         return NULL;
     request =
@@ -229,6 +214,7 @@ static struct single *single_new(struct connection *connection, const char *sess
     if (session->bench != connection->bench) {
         request->asked_bytes = len;
         connection->asked_bytes += len;
+        connection_asked(connection);
     }
     return (struct single *)request;
 }
@@ -285,7 +271,9 @@ static void on_message(struct connection *connection, const struct json_doc *doc
         return;
     }
     if (!introduce(connection, envelope.sender_id, envelope.number,
-                   by_id ? CONNECTION_CLIENT : CONNECTION_MANAGER))
+                   by_id ? CONNECTION_CLIENT : CONNECTION_MANAGER) ||
+        !connection_within_limit(connection, limit_kind_of(envelope.msg_type),
+                                 envelope.number))
         return;
     if (envelope.payload_len > connection->bench->runtime->options.message_bytes_max) {
         refuse_size(connection, envelope.number);
@@ -308,7 +296,8 @@ static void on_hello(struct connection *connection, const struct json_doc *doc)
 {
     struct answer ready;
 
-    if (!introduced(connection, doc, CONNECTION_CLIENT))
+    if (!introduced(connection, doc, CONNECTION_CLIENT) ||
+        !connection_within_limit(connection, LIMIT_HANDSHAKE, 0))
         return;
     older_ready_write(begin(&ready, connection), &ready.head);
     end(&ready, connection);
@@ -318,7 +307,8 @@ static void on_heartbeat(struct connection *connection, const struct json_doc *d
 {
     struct answer pong;
 
-    if (!introduced(connection, doc, CONNECTION_CLIENT))
+    if (!introduced(connection, doc, CONNECTION_CLIENT) ||
+        !connection_within_limit(connection, LIMIT_HEARTBEAT, 0))
         return;
     older_heartbeat_write(begin(&pong, connection), &pong.head, true);
     end(&pong, connection);
@@ -376,7 +366,9 @@ static void on_question(struct connection *connection, const struct json_doc *do
 
     if (older_sender_read(doc, doc->items, sender, &error) == PARLEY_OK && sender[0] != '\0')
         named = true;
-    if (named && !introduced(connection, doc, CONNECTION_MANAGER))
+    if (named && (!introduced(connection, doc, CONNECTION_MANAGER) ||
+                  !connection_within_limit(
+                      connection, kind == FRAME_PING ? LIMIT_HEARTBEAT : LIMIT_DISCOVERY, 0)))
         return;
     if (kind == FRAME_PING)
         on_ping(connection, doc);

@@ -9,13 +9,12 @@
 
 #include "peers/connection.h"
 
-#define ASKED_BYTES_MAX (16u << 20)  /* at another worker's session: beyond, it must wait */
-#define TOLD_BYTES_MAX  (256u << 10) /* acknowledgements from there that are not written */
+#define TOLD_BYTES_MAX (256u << 10) /* acknowledgements from there that are not written */
 
 /* ---- Attaching and leaving ---- */
 
 static bool ask(struct connection *connection, enum inbound_kind kind,
-                const struct json_doc *doc, const char *text, size_t len)
+                const struct json_doc *doc, const char *text, size_t len, bool held)
 {
     struct parley *runtime = connection->bench->runtime;
     struct inbound_request *request =
@@ -28,6 +27,8 @@ static bool ask(struct connection *connection, enum inbound_kind kind,
     connection->asked++;
     connection->asked_bytes += len;
     request->asked_bytes = len;
+    request->held = held;
+    connection_asked(connection);
     session_ask(request, doc, text, len);
     return true;
 }
@@ -49,7 +50,7 @@ static parley_status attach(struct connection *connection)
         return PARLEY_ENOMEM;
     }
     connection->detach->connection = connection;
-    return ask(connection, INBOUND_ATTACH, NULL, NULL, 0) ? PARLEY_OK : PARLEY_ENOMEM;
+    return ask(connection, INBOUND_ATTACH, NULL, NULL, 0, false) ? PARLEY_OK : PARLEY_ENOMEM;
 }
 
 parley_status connection_present(struct connection *connection)
@@ -134,6 +135,15 @@ static void run_here(struct connection *connection, const struct json_doc *doc)
     connection->close_code = (uint16_t)code;
 }
 
+bool connection_run_batch(struct connection *connection, const struct json_doc *doc,
+                          const char *data, size_t len, bool held)
+{
+    if (connection->session->bench != connection->bench)
+        return ask(connection, INBOUND_FRAME, NULL, data, len, held);
+    run_here(connection, doc);
+    return held || connection->session->held_until_ns == 0;
+}
+
 void connection_batch(struct connection *connection, const struct json_doc *doc,
                       const char *data, size_t len)
 {
@@ -157,12 +167,10 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
         return;
     }
     connection->dialect = CONNECTION_PARLEY;
-    if (connection->session->bench == connection->bench) {
-        run_here(connection, doc);
-    } else if (connection->asked_bytes > ASKED_BYTES_MAX ||
-               !ask(connection, INBOUND_FRAME, NULL, data, len)) {
+    if (connection_limited(connection))
+        connection_hold(connection, data, len);
+    else if (!connection_run_batch(connection, doc, data, len, false))
         ws_close(connection->ws, 1013, "try again later");
-    }
 }
 
 /* ---- Answers ---- */
@@ -182,6 +190,7 @@ void connection_answered(struct inbound_request *request)
     struct connection *connection = request->connection;
 
     connection->asked_bytes -= request->asked_bytes;
+    connection_asked(connection);
     if (request->kind == INBOUND_ATTACH && request->dialect == CONNECTION_UNKNOWN) {
         attached(connection, request);
     } else if (request->kind == INBOUND_SINGLE) {
@@ -193,6 +202,10 @@ void connection_answered(struct inbound_request *request)
         connection->close_code = (uint16_t)request->code;
         ws_want_write(connection->ws);
     }
+    if (request->held)
+        connection_held_answered(connection, request);
+    else if (request->held_until_ns != 0 && !connection->closed)
+        ws_close(connection->ws, 1013, "try again later"); /* it is no peer any more */
     inbound_free(request);
     connection_answer_came(connection);
 }

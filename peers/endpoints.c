@@ -17,15 +17,22 @@
 #include "peers/wire.h"
 #include "runtime/clock.h"
 
-static void respond(struct http_exchange *exchange, unsigned code, const char *body,
-                    size_t len)
+static void respond_later(struct http_exchange *exchange, unsigned code, const char *body,
+                          size_t len, uint32_t retry_after_s)
 {
-    struct http_reply reply = {.code = code, .body = body, .body_len = len};
+    struct http_reply reply = {
+        .code = code, .body = body, .body_len = len, .retry_after_s = retry_after_s};
 
-    if (code == 503 || code == 429)
+    if ((code == 503 || code == 429) && retry_after_s == 0)
         reply.retry_after_s = 1;
     bench_of(exchange->worker)->counts.http_requests_accepted++;
     http_respond(exchange, &reply);
+}
+
+static void respond(struct http_exchange *exchange, unsigned code, const char *body,
+                    size_t len)
+{
+    respond_later(exchange, code, body, len, 0);
 }
 
 static void respond_detail(struct http_exchange *exchange, unsigned code, const char *detail)
@@ -63,7 +70,8 @@ void endpoints_answered(struct inbound_request *request)
     if (exchange != NULL) {
         exchange->user = NULL;
         if (request->text != NULL)
-            respond(exchange, request->code, request->text, request->len);
+            respond_later(exchange, request->code, request->text, request->len,
+                          request->retry_after_s);
         else
             respond_detail(exchange, 503, "out of memory");
     }
@@ -76,8 +84,26 @@ static bool may_send_as(const struct bench *bench, const char *sender)
     return bench->caller[0] == '\0' || strcmp(bench->caller, sender) == 0;
 }
 
+/* A batch's messages are counted one by one, where it is run. @return false: it has been told
+ * to come again */
+static bool within_limit(struct http_exchange *exchange, const char *sender,
+                         const char *msg_type)
+{
+    static const char body[] = "{\"detail\":\"rate_limited\"}";
+    struct bench *bench = bench_of(exchange->worker);
+    uint64_t now_ns = worker_now_ns(bench->worker), at_ns;
+    struct limit_trust trust = {0};
+
+    if (!limit_applies(bench->runtime, &trust, sender) ||
+        limit_take(&bench->runtime->limits, sender, limit_kind_of(msg_type), now_ns, &at_ns))
+        return true;
+    bench->counts.rate_limited++;
+    respond_later(exchange, 429, body, sizeof(body) - 1, limit_wait_s(now_ns, at_ns));
+    return false;
+}
+
 static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
-                      const char *sender, const char *session_id)
+                      const char *sender, const char *session_id, const char *msg_type)
 {
     struct bench *bench = bench_of(exchange->worker);
     struct parley *runtime = bench->runtime;
@@ -94,6 +120,8 @@ static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
         respond_detail(exchange, 403, "Forbidden");
         return;
     }
+    if (msg_type != NULL && !within_limit(exchange, sender, msg_type))
+        return;
     if (session_acquire(bench, sender, session_id, &session) != PARLEY_OK) {
         respond_detail(exchange, 503, "too many sessions");
         return;
@@ -136,7 +164,7 @@ static void post_message(struct http_exchange *exchange)
         respond_detail(exchange, 413, "Message too large");
     else /* what has no number must not take one of a session's */
         hand_over(exchange, INBOUND_MESSAGE, envelope.sender_id,
-                  envelope.number != 0 ? envelope.session_id : "");
+                  envelope.number != 0 ? envelope.session_id : "", envelope.msg_type);
 }
 
 /* The first sender named is the batch's. A caller with a token need not name one, and must
@@ -179,7 +207,7 @@ static void post_messages(struct http_exchange *exchange)
         respond_detail(exchange, 403, "Forbidden");
         return;
     }
-    hand_over(exchange, INBOUND_BATCH, sender, batch.session_id);
+    hand_over(exchange, INBOUND_BATCH, sender, batch.session_id, NULL);
 }
 
 /* ---- What a node says of itself ---- */

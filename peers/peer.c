@@ -59,7 +59,7 @@ static void report(struct peer *peer, const struct message *message, uint64_t no
         message->done(&result, message->user);
 }
 
-static void tell_writable(struct peer *peer)
+void peer_writable(struct peer *peer)
 {
     const struct handler_table *table = handlers_get(&peer->runtime->handlers);
 
@@ -75,7 +75,7 @@ void peer_tell_writable(struct peer *peer)
         return; /* the slot may be another peer's */
     credit_release(&peer->slot->credit, 0, 0, &writable);
     if (writable)
-        tell_writable(peer);
+        peer_writable(peer);
 }
 
 static void release_credit(struct peer *peer)
@@ -92,7 +92,7 @@ static void release_credit(struct peer *peer)
     peer->release_messages = 0;
     peer->release_units = 0;
     if (writable)
-        tell_writable(peer);
+        peer_writable(peer);
     if (atomic_load_explicit(&peer->runtime->draining, memory_order_relaxed) &&
         peer->delivery.counts.pending == 0)
         service_settled(peer->runtime);
@@ -144,31 +144,21 @@ void peer_report_state(struct peer *peer, const char *reason)
 {
     const struct handler_table *table = handlers_get(&peer->runtime->handlers);
     parley_peer_state state = public_state(peer);
-    bool healthy = peer->failures < UNHEALTHY_AFTER;
+    bool healthy = peer->health.failures < peer->runtime->options.unhealthy_after;
 
-    if (state == peer->reported && healthy == peer->healthy)
+    if (state == peer->reported && healthy == peer->health.healthy)
         return;
     peer->reported = state;
-    if (healthy != peer->healthy) /* relaxed: a gauge */
+    if (healthy != peer->health.healthy) /* relaxed: a gauge */
         atomic_fetch_add_explicit(&peer->runtime->unhealthy, healthy ? UINT32_MAX : 1,
                                   memory_order_relaxed);
-    peer->healthy = healthy;
+    peer->health.healthy = healthy;
+    health_tell_slot(peer);
     log_debug(&peer->runtime->log, "peer %s: %s%s%s%s", peer->id,
               parley_peer_state_name(state), healthy ? "" : ", unhealthy",
               reason[0] != '\0' ? ": " : "", reason);
     if (table->on_state != NULL)
         table->on_state(peer->handle, peer->id, state, healthy, reason, table->on_state_user);
-}
-
-void peer_failed(struct peer *peer)
-{
-    if (peer->failures < UINT32_MAX)
-        peer->failures++;
-}
-
-void peer_alive(struct peer *peer)
-{
-    peer->failures = 0;
 }
 
 /* ---- The timer: one entry for whatever comes first ---- */
@@ -183,6 +173,7 @@ void peer_arm(struct peer *peer)
     uint64_t next = earlier(peer->delivery.earliest_deadline_ns, link_next_ns(peer));
 
     next = earlier(next, earlier(peer->post.next_ns, peer->again_ns));
+    next = earlier(next, peer->health.probe_ns);
     if (next == peer->timer_ns)
         return;
     /* A timer that is early by some acknowledged message's deadline costs one idle look; an
@@ -205,6 +196,7 @@ static void on_timer(struct timer *timer)
     if (peer->post.next_ns <= now)
         peer->post.next_ns = CLOCK_NEVER; /* peer_pump() posts again */
     link_timer(peer, now);
+    health_timer(peer, now);
     peer_settle(peer);
 }
 
@@ -258,7 +250,7 @@ static void retired(struct actor *actor)
     struct parley *runtime = peer->runtime;
 
     peer_count(peer, &peer->bench->gone);
-    if (!peer->healthy) /* relaxed: a gauge */
+    if (!peer->health.healthy) /* relaxed: a gauge */
         atomic_fetch_sub_explicit(&runtime->unhealthy, 1, memory_order_relaxed);
     leave_bench(peer);
     peer_free(peer);
@@ -345,6 +337,7 @@ void peer_settle(struct peer *peer)
     peer_pump(peer);
     peer_flush(peer);
     peer_report_state(peer, "");
+    health_settle(peer);
     peer_arm(peer);
     detach_when_done(peer);
 }
@@ -446,7 +439,7 @@ static parley_status peer_init(struct peer *peer, const char *id, const char *ur
     delivery_init(&peer->delivery, &limits);
     timer_init(&peer->timer, on_timer);
     peer->timer_ns = peer->again_ns = CLOCK_NEVER;
-    peer->healthy = true;
+    health_init(peer, options);
     link_init(peer);
     return post_init(peer, options);
 }
@@ -515,4 +508,6 @@ void peer_count(const struct peer *peer, parley_stats *stats)
     stats->cancelled += counts->cancelled;
     stats->pending += counts->pending;
     stats->resent += counts->resent;
+    stats->breaker_opens += peer->link.breaker.opens + peer->post.breaker.opens;
+    stats->health_probes += peer->health.probes;
 }

@@ -15,6 +15,7 @@
  *   peer_http.c       requests out, the pace towards older peers
  *   peer_answer.c     answers in, retries, the fallback to "0.3"
  *   peer_batch.c      messages written as a batch
+ *   health.c          whether it is well
  */
 #ifndef PARLEY_PEERS_PEER_H
 #define PARLEY_PEERS_PEER_H
@@ -23,10 +24,12 @@
 #include <stdint.h>
 
 #include "parley.h"
+#include "peers/breaker.h"
 #include "peers/connection.h"
 #include "peers/delivery.h"
 #include "peers/envelope.h"
 #include "peers/hash.h"
+#include "peers/health.h"
 #include "peers/pace.h"
 #include "peers/service.h"
 #include "runtime/actor.h"
@@ -40,8 +43,6 @@
 #include "transport/url.h"
 
 #define OLDER_IN_FLIGHT_MAX 64 /* unanswered messages to an older peer over WebSocket */
-
-#define UNHEALTHY_AFTER 3 /* failures in a row */
 
 /** One accepted message: allocated by the poster's thread, freed by the peer's worker. */
 struct message {
@@ -72,13 +73,16 @@ struct link {
     struct ws ws;
     enum link_state state;
     struct backoff backoff;
+    struct breaker breaker;  /* of its dials */
     uint64_t next_ns;        /* backoff's end, greeting's deadline, heartbeat; CLOCK_NEVER */
     uint64_t grace_until_ns; /* until then messages wait for the dial; CLOCK_NEVER: no more */
+    uint64_t interval_ns;    /* of the heartbeat, spread */
     uint64_t dialled_ns, opened_ns, pinged_ns; /* 0: no ping is unanswered */
     bool hello_due;
     bool was_open; /* ever */
     bool suspect;  /* the peer closed because of something we sent: one message at a time */
     bool redial;   /* dial again once it is closed */
+    bool on_trial; /* the breaker has not heard yet what became of the dial */
     struct resolver_query *query; /* the last answer, or one under way */
     bool query_busy;
     unsigned refused_with;      /* the last dial: an HTTP status, 0: none came */
@@ -118,7 +122,8 @@ struct post {
     uint64_t first, last; /* numbers it carries */
     uint32_t batch_bytes;
     uint32_t failures; /* in a row */
-    uint64_t next_ns;  /* not before; CLOCK_NEVER: nothing scheduled */
+    struct breaker breaker;
+    uint64_t next_ns; /* not before; CLOCK_NEVER: nothing scheduled */
     char *body;
     size_t body_bytes;
     char *url_message, *url_messages;
@@ -167,8 +172,7 @@ struct peer {
     uint64_t timer_ns; /* what the timer is set to; CLOCK_NEVER */
 
     parley_peer_state reported; /* to the observer */
-    bool healthy;
-    uint32_t failures; /* in a row, of any kind */
+    struct health health;
 
     /* to be given back at the end of a run */
     uint32_t release_messages;
@@ -188,6 +192,9 @@ struct peer {
  */
 parley_status peer_new(struct parley *runtime, const char *id, const char *url,
                        const parley_peer_options *options, parley_peer *ret_peer);
+
+/** On the peer's worker: tells the host that there is room. */
+void peer_writable(struct peer *peer);
 
 /** On the peer's worker: tells a waiting host that the whole runtime has room again. */
 void peer_tell_writable(struct peer *peer);
@@ -308,6 +315,8 @@ void link_closed(struct ws *ws, const struct ws_closed *why);
 
 struct control;
 struct mailbox_node;
+/** Asks for the peer's /health. @return false: out of memory, `done` will not run */
+bool ping_probe(struct peer *peer, uint32_t timeout_ms, parley_pong_fn done, void *user);
 /** CONTROL_PING has arrived. */
 void ping_begin(struct peer *peer, struct control *control);
 /** Takes a control message that is the answer to a ping over HTTP. @return whether it is one
@@ -357,6 +366,10 @@ void post_start(struct peer *peer);
 void post_done(struct peer *peer);
 /** The peer has said that it is a parley, and what it takes in one body (0: not said). */
 void post_parley(struct peer *peer, uint64_t batch_bytes);
+/** A request of any kind was answered, failed, or ended without saying anything. */
+void post_succeeded(struct peer *peer);
+void post_failed(struct peer *peer);
+void post_undone(struct peer *peer);
 /** Nothing is posted before so much time has passed. */
 void post_wait(struct peer *peer, uint64_t wait_ms);
 

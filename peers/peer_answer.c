@@ -166,6 +166,7 @@ static void after_answer(struct peer *peer, uint64_t base_before)
     struct post *post = &peer->post;
 
     post->failures = post->limited = 0;
+    post_succeeded(peer);
     if (post->version == POST_TRY_0_3)
         post->version = POST_0_3; /* it was taken, or refused for a reason of its own */
     peer_alive(peer);
@@ -186,6 +187,7 @@ static void after_failure(struct peer *peer, bool answered, const char *detail)
 
     peer->bench->counts.http_failures++;
     peer_failed(peer);
+    post_failed(peer);
     post->failures++;
     delivery_lost(&peer->delivery);
     if (answered && post->failures >= options->http_attempts)
@@ -231,6 +233,7 @@ static void after_limit(struct peer *peer)
         most_ms = most_ms > LIMITED_MS_MAX ? most_ms : LIMITED_MS_MAX;
     }
     peer_alive(peer);
+    post_succeeded(peer);
     delivery_untry(&peer->delivery);
     delivery_lost(&peer->delivery);
     post_wait(peer, wait_ms < most_ms ? wait_ms : most_ms);
@@ -240,6 +243,7 @@ static void after_limit(struct peer *peer)
 /* The same message at once; both forms together are one attempt. */
 static void other_version(struct peer *peer, enum post_version version)
 {
+    post_undone(peer); /* what comes next will tell */
     peer->post.version = version;
     if (version == POST_TRY_0_3)
         peer->post.fallback_number = peer->post.last;
@@ -257,6 +261,7 @@ static void learn(struct peer *peer)
 
 static void smaller(struct peer *peer)
 {
+    post_succeeded(peer);
     if (no_batches(peer))
         peer->post.parley = false;
     else
@@ -286,6 +291,7 @@ static void act(struct peer *peer, enum verdict verdict, const char *detail)
         smaller(peer);
         break;
     case VERDICT_RESEND:
+        post_succeeded(peer);
         delivery_lost(&peer->delivery);
         break;
     case VERDICT_AGAIN:
@@ -355,8 +361,10 @@ void post_done(struct peer *peer)
     const char *detail;
 
     post->busy = false;
-    if (peer->closing || peer->delivery.route != PARLEY_TRANSPORT_HTTP)
+    if (peer->closing || peer->delivery.route != PARLEY_TRANSPORT_HTTP) {
+        post_undone(peer);
         return;
+    }
     detail = reason(peer, buffer, sizeof(buffer));
     learn(peer);
     verdict = judge(peer, detail);

@@ -115,6 +115,25 @@ void post_wait(struct peer *peer, uint64_t wait_ms)
     peer->post.next_ns = worker_now_ns(peer->bench->worker) + wait_ms * NS_PER_MS;
 }
 
+/* ---- What the breaker learns ---- */
+
+void post_succeeded(struct peer *peer)
+{
+    peer->health.answered_ns = worker_now_ns(peer->bench->worker);
+    breaker_succeeded(&peer->post.breaker, &peer->runtime->breakers);
+}
+
+void post_failed(struct peer *peer)
+{
+    breaker_failed(&peer->post.breaker, &peer->runtime->breakers,
+                   worker_now_ns(peer->bench->worker));
+}
+
+void post_undone(struct peer *peer)
+{
+    breaker_undone(&peer->post.breaker);
+}
+
 /* ---- Older peers ---- */
 
 void post_parley(struct peer *peer, uint64_t batch_bytes)
@@ -133,11 +152,18 @@ void post_parley(struct peer *peer, uint64_t batch_bytes)
 /* @return false: not now; post->next_ns says when */
 static bool may_go(struct peer *peer)
 {
+    const struct breaker_limits *limits = &peer->runtime->breakers;
     struct post *post = &peer->post;
     uint64_t now_ns = worker_now_ns(peer->bench->worker);
 
+    post->turn_taken = false;
+    if (!breaker_take(&post->breaker, limits, now_ns, &post->next_ns))
+        return false;
     post->turn_taken = !post->parley && post->paced;
-    return !post->turn_taken || pace_take(&post->pace, now_ns, &post->next_ns);
+    if (!post->turn_taken || pace_take(&post->pace, now_ns, &post->next_ns))
+        return true;
+    breaker_undone(&post->breaker);
+    return false;
 }
 
 /* Whether an earlier attempt may have arrived. Others than ours went over the WebSocket. */
@@ -173,6 +199,7 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
         write_single(peer, message, number, out);
     if (keep_body(peer, out))
         return true;
+    post_undone(peer);
     delivery_lost(&peer->delivery);
     post_wait(peer, peer->runtime->options.http_backoff_ms);
     return false;

@@ -95,6 +95,20 @@ static void set_idle(struct peer *peer, const char *reason)
     peer_report_state(peer, reason);
 }
 
+/* Once a dial. */
+static void tell_breaker(struct peer *peer, bool succeeded)
+{
+    struct link *link = &peer->link;
+
+    if (!link->on_trial)
+        return;
+    link->on_trial = false;
+    if (succeeded)
+        breaker_succeeded(&link->breaker, &peer->runtime->breakers);
+    else
+        breaker_failed(&link->breaker, &peer->runtime->breakers, now_ns(peer));
+}
+
 static void back_off(struct peer *peer, const char *reason)
 {
     struct link *link = &peer->link;
@@ -107,6 +121,8 @@ static void back_off(struct peer *peer, const char *reason)
     link->state = LINK_BACKOFF;
     link->next_ns =
         now_ns(peer) + backoff_next_ns(&link->backoff, worker_random(peer->bench->worker));
+    if (link->breaker.state == BREAKER_OPEN && link->next_ns < link->breaker.until_ns)
+        link->next_ns = link->breaker.until_ns;
     peer_report_state(peer, reason);
 }
 
@@ -114,7 +130,8 @@ static void dial_failed(struct peer *peer, const char *reason)
 {
     peer->bench->counts.ws_connect_failures++;
     log_info(&peer->runtime->log, "peer %s: WebSocket: %s", peer->id, reason);
-    peer_failed(peer);
+    health_dial_failed(peer);
+    tell_breaker(peer, false);
     back_off(peer, reason);
     ping_unreachable(peer, reason);
 }
@@ -199,6 +216,24 @@ static bool too_early(const struct peer *peer, bool now)
            now_ns(peer) < link->dialled_ns + link->backoff.min_ns;
 }
 
+/* Messages dial when the breaker lets them; the host, and a timer that knows, at once. */
+static bool held_off(struct peer *peer, bool now)
+{
+    struct link *link = &peer->link;
+    uint64_t at_ns;
+
+    link->on_trial = true;
+    if (breaker_take(&link->breaker, &peer->runtime->breakers, now_ns(peer), &at_ns) || now)
+        return false;
+    link->on_trial = false;
+    if (link->state == LINK_IDLE) {
+        link->state = LINK_BACKOFF;
+        link->next_ns = at_ns;
+        peer_report_state(peer, "left alone after too many failures");
+    }
+    return true;
+}
+
 void link_dial(struct peer *peer, bool now)
 {
     struct link *link = &peer->link;
@@ -208,7 +243,8 @@ void link_dial(struct peer *peer, bool now)
         return;
     if (link->state == LINK_CLOSING)
         link->redial = true;
-    if ((link->state != LINK_IDLE && link->state != LINK_BACKOFF) || too_early(peer, now))
+    if ((link->state != LINK_IDLE && link->state != LINK_BACKOFF) || too_early(peer, now) ||
+        held_off(peer, now))
         return;
     link->next_ns = CLOCK_NEVER;
     link->dialled_ns = now_ns(peer);
@@ -244,6 +280,9 @@ void link_close(struct peer *peer, uint16_t code, const char *reason)
     struct link *link = &peer->link;
 
     link->redial = false;
+    if (link->on_trial)
+        breaker_undone(&link->breaker);
+    link->on_trial = false;
     if (link->carrier != NULL) {
         lost(peer);
         carrier_release(peer, true);
@@ -276,6 +315,7 @@ void link_give_up(struct peer *peer, uint16_t code, const char *reason)
 {
     log_info(&peer->runtime->log, "peer %s: WebSocket closed: %s", peer->id, reason);
     peer_failed(peer);
+    tell_breaker(peer, false);
     link_close(peer, code, reason);
     peer->link.redial = true;
 }
@@ -303,6 +343,7 @@ static void after_loss(struct peer *peer, const char *reason)
         back_off(peer, reason);
         return;
     }
+    breaker_close(&link->breaker); /* a connection that works is more than any trial */
     set_idle(peer, reason);
     link_dial(peer, true);
 }
@@ -392,7 +433,6 @@ static void heartbeat(struct peer *peer, uint64_t now)
 {
     struct link *link = &peer->link;
     const parley_options *options = &peer->runtime->options;
-    uint64_t interval = options->heartbeat_interval_ms * NS_PER_MS;
     uint64_t received = link->ws.received_ns;
 
     if (link->pinged_ns != 0 && received < link->pinged_ns) {
@@ -400,10 +440,11 @@ static void heartbeat(struct peer *peer, uint64_t now)
         return;
     }
     link->pinged_ns = 0;
-    if (now < received + interval) {
-        link->next_ns = received + interval;
+    if (now < received + link->interval_ns) {
+        link->next_ns = received + link->interval_ns;
         return;
     }
+    link->interval_ns = health_interval_ns(peer); /* until the next one */
     link->pinged_ns = now;
     link->next_ns = now + options->heartbeat_grace_ms * NS_PER_MS;
     if (link_is_older(peer))
@@ -417,7 +458,8 @@ void link_start_heartbeat(struct peer *peer)
     struct link *link = &peer->link;
 
     link->pinged_ns = 0;
-    link->next_ns = link->opened_ns + peer->runtime->options.heartbeat_interval_ms * NS_PER_MS;
+    link->interval_ns = health_interval_ns(peer);
+    link->next_ns = link->opened_ns + link->interval_ns;
 }
 
 /* Silent after the upgrade: an older server, unless the peer must be a parley. Who was one
@@ -481,6 +523,7 @@ void link_open_with(struct peer *peer, enum connection_dialect dialect, uint64_t
     if (link->was_open)
         peer->bench->counts.ws_reconnects++;
     link->was_open = true;
+    tell_breaker(peer, true);
     if (!link->displaced)
         backoff_reset(&link->backoff);
     peer_alive(peer);

@@ -23,6 +23,21 @@ static bool http_used_up(const struct peer *peer, const struct delivery_message 
            peer->post.failures >= attempts && message->tries >= attempts;
 }
 
+/* While HTTP is left alone, what may go over the WebSocket does; the rest waits. */
+static struct transport_choice choose_around(const struct peer *peer,
+                                             struct transport_facts *facts)
+{
+    struct transport_choice choice = transport_choose(facts), other;
+
+    if (choice.route != ROUTE_HTTP ||
+        !breaker_blocks(&peer->post.breaker, &peer->runtime->breakers,
+                        worker_now_ns(peer->bench->worker)))
+        return choice;
+    facts->http_unanswered = true;
+    other = transport_choose(facts);
+    return other.route != ROUTE_FAIL ? other : choice;
+}
+
 struct transport_choice peer_choose(const struct peer *peer,
                                     const struct delivery_message *message)
 {
@@ -39,7 +54,7 @@ struct transport_choice peer_choose(const struct peer *peer,
         .http_unanswered = http_used_up(peer, message),
     };
 
-    choice = transport_choose(&facts);
+    choice = choose_around(peer, &facts);
     if (choice.route == ROUTE_FAIL && too_large)
         choice.reason = "larger than an older WebSocket server takes (1 MiB)";
     return choice;

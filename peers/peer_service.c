@@ -132,6 +132,12 @@ static parley_status copy_options(struct parley *runtime, const parley_options *
     runtime->loopback = runtime->listen_host == NULL ||
                         strncmp(runtime->listen_host, "127.", 4) == 0 ||
                         strcmp(runtime->listen_host, "::1") == 0;
+    runtime->breakers = (struct breaker_limits){
+        .failures = options->breaker_failures,
+        .trials = options->breaker_trials,
+        .successes = options->breaker_successes,
+        .open_ns = options->breaker_open_ms * NS_PER_MS,
+    };
     runtime->options.node_id = runtime->node_id;
     runtime->options.listen_host = runtime->listen_host;
     runtime->options.peers = NULL;
@@ -250,6 +256,8 @@ static parley_status start(struct parley *runtime, char *error, size_t error_len
     if (status == PARLEY_OK)
         session_table_init(&runtime->sessions, &runtime->alloc, options->guests_max);
     if (status == PARLEY_OK)
+        limit_init(&runtime->limits, &runtime->alloc, options, runtime->loopback);
+    if (status == PARLEY_OK)
         status = node_pool_new(&runtime->alloc, options->memory_bytes_max, &runtime->nodes);
     if (status == PARLEY_OK)
         status = start_http(runtime);
@@ -291,6 +299,7 @@ static void release(struct parley *runtime)
     http_worker_stop(runtime->http);
     node_pool_free(runtime->nodes);
     session_table_fini(&runtime->sessions);
+    limit_fini(&runtime->limits);
     registry_fini(&runtime->registry);
     handlers_fini(&runtime->handlers);
     if (runtime->fork_guard != NULL)

@@ -133,9 +133,11 @@ static void count_answer(struct peer *peer, const struct http_call *call)
         return;
     if (call->status == PARLEY_OK && call->code < 500) {
         peer_alive(peer);
+        post_succeeded(peer);
         return;
     }
     peer_failed(peer);
+    post_failed(peer);
     peer->bench->counts.http_failures++;
 }
 
@@ -190,9 +192,9 @@ void ping_answered(struct ws *ws, uint64_t number)
 {
     struct peer *peer = peer_of(ws);
 
-    if (peer->pings == NULL)
-        return; /* a heartbeat's */
     peer_alive(peer);
+    if (peer->pings == NULL && peer->health.healthy)
+        return; /* a heartbeat's */
     for (struct ping *ping = peer->pings, *next; ping != NULL; ping = next) {
         next = ping->next;
         if (ping->number == 0)
@@ -259,6 +261,24 @@ void ping_begin(struct peer *peer, struct control *control)
         ping->number = ws_ping(&peer->link.ws);
     else
         link_dial(peer, true); /* now, or as soon as the one that is closing has closed */
+}
+
+static struct ping *ping_new(struct peer *peer, parley_transport transport);
+
+/* Like one that a host posted, but made where it is sent. */
+bool ping_probe(struct peer *peer, uint32_t timeout_ms, parley_pong_fn done, void *user)
+{
+    struct ping *ping = ping_new(peer, PARLEY_TRANSPORT_HTTP);
+
+    if (ping == NULL)
+        return false;
+    ping->timeout_ms = timeout_ms;
+    ping->asked_ns = worker_now_ns(peer->bench->worker);
+    ping->done = done;
+    ping->user = user;
+    atomic_fetch_add_explicit(&peer->runtime->pings, 1, memory_order_relaxed); /* as post() */
+    ping_begin(peer, &ping->control);
+    return true;
 }
 
 void ping_cancel(struct peer *peer, bool all, const char *reason)

@@ -149,6 +149,7 @@ parley_status registry_attach(struct registry *registry, struct peer *peer)
     HASH_ADD_KEYPTR(by_id, registry->ids, peer->id, strlen(peer->id), peer);
     if (peer->by_id.tbl == NULL)
         return PARLEY_ENOMEM;
+    atomic_fetch_add_explicit(&registry->version, 1, memory_order_release); /* limit.c */
     slot = slot_at(registry, registry->free - 1);
     registry->free = slot->next_free;
     registry->peers++;
@@ -157,6 +158,9 @@ parley_status registry_attach(struct registry *registry, struct peer *peer)
     peer->slot = slot;
     peer->handle = make_handle(generation, slot->index);
     atomic_store_explicit(&slot->peer, peer, memory_order_relaxed);
+    atomic_store_explicit(&slot->rejects, false, memory_order_relaxed);
+    atomic_store_explicit(&slot->drops, false, memory_order_relaxed);
+    atomic_store_explicit(&slot->refused_bytes, 0, memory_order_relaxed);
     /* release: the peer pointer; pairs with the acquire load in registry_slot(). */
     atomic_store_explicit(&slot->generation, generation, memory_order_release);
     return PARLEY_OK;
@@ -186,6 +190,7 @@ void registry_forget(struct registry *registry, struct peer *peer)
     const struct alloc *alloc = registry->alloc;
 
     HASH_DELETE(by_id, registry->ids, peer);
+    atomic_fetch_add_explicit(&registry->version, 1, memory_order_release); /* limit.c */
     peer->removed = true;
 }
 

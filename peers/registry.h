@@ -30,6 +30,11 @@ struct slot {
     struct credit credit;
     _Atomic(uint32_t) generation; /* its low 16 bits are the credit's */
     _Atomic(struct peer *) peer;
+    /* set by the peer's worker (health.c): hints, relaxed */
+    _Atomic(bool) rejects; /* parley_send() is to answer PARLEY_EUNREACHABLE */
+    _Atomic(bool) drops;   /* what finds no room makes room */
+    /* set by a thread that found no room, cleared by the worker that makes some: see send.c */
+    _Atomic(uint32_t) refused_bytes;
     uint32_t index;
     uint32_t next_free; /* under the mutex */
 };
@@ -38,10 +43,11 @@ struct registry {
     const struct alloc *alloc;
     pthread_mutex_t mutex;
     uint32_t peers_max;
-    uint32_t slots;   /* ever made */
-    uint32_t free;    /* index + 1 of the first free slot, 0: none */
-    uint32_t peers;   /* attached: those being removed included */
-    struct peer *ids; /* uthash by id: those not removed */
+    uint32_t slots;            /* ever made */
+    uint32_t free;             /* index + 1 of the first free slot, 0: none */
+    uint32_t peers;            /* attached: those being removed included */
+    struct peer *ids;          /* uthash by id: those not removed */
+    _Atomic(uint32_t) version; /* changes with `ids`; see limit.c */
     _Atomic(struct slot *) chunks[REGISTRY_CHUNKS_MAX];
 };
 

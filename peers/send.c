@@ -82,6 +82,23 @@ static parley_status refusal(const struct slot *slot, const struct message *mess
                : status;
 }
 
+/* An unhealthy peer may drop what waits: its worker is told, once until it has looked. */
+static void ask_for_room(struct parley *runtime, struct slot *slot, parley_peer handle,
+                         uint32_t bytes)
+{
+    struct peer *peer;
+
+    /* relaxed: a hint. acq_rel: pairs with the exchange in health.c. */
+    if (!atomic_load_explicit(&slot->drops, memory_order_relaxed) ||
+        atomic_exchange_explicit(&slot->refused_bytes, bytes, memory_order_acq_rel) != 0)
+        return;
+    registry_lock(&runtime->registry);
+    peer = registry_get(&runtime->registry, handle);
+    if (peer != NULL)
+        peer_post_control(peer, CONTROL_ROOM);
+    registry_unlock(&runtime->registry);
+}
+
 static parley_status post(struct parley *runtime, struct slot *slot, parley_peer handle,
                           struct message *message, uint32_t ttl_ms, parley_id *ret_id)
 {
@@ -91,6 +108,8 @@ static parley_status post(struct parley *runtime, struct slot *slot, parley_peer
 
     if (status != PARLEY_OK) {
         status = refusal(slot, message, status);
+        if (status == PARLEY_EAGAIN)
+            ask_for_room(runtime, slot, handle, message->credit_bytes);
         drop_message(message);
         return status;
     }
@@ -111,8 +130,12 @@ static parley_status copy_and_post(struct parley *runtime, struct slot *slot, pa
                                    parley_result_fn done, void *user, parley_id *ret_id)
 {
     struct message *message;
-    parley_status status = new_message(runtime, source, type_len, &message);
+    parley_status status;
 
+    /* relaxed: a hint; what is accepted by a hair's breadth waits like any other. */
+    if (atomic_load_explicit(&slot->rejects, memory_order_relaxed))
+        return PARLEY_EUNREACHABLE;
+    status = new_message(runtime, source, type_len, &message);
     if (status == PARLEY_EAGAIN) { /* the runtime's bound, not the peer's: see bench.c */
         credit_wait(&slot->credit);
         atomic_fetch_add_explicit(&runtime->starved, 1, memory_order_release);

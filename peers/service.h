@@ -13,9 +13,11 @@
 #include <stdint.h>
 
 #include "parley.h"
+#include "peers/breaker.h"
 #include "peers/envelope.h"
 #include "peers/handlers.h"
 #include "peers/json.h"
+#include "peers/limit.h"
 #include "peers/registry.h"
 #include "peers/session_table.h"
 #include "runtime/actor.h"
@@ -36,6 +38,7 @@ enum control_kind {
     CONTROL_JOIN,          /* to a peer: its first message */
     CONTROL_CONNECT,       /* to a peer: parley_connect() */
     CONTROL_DISCONNECT,    /* to a peer: parley_disconnect() */
+    CONTROL_ROOM,          /* to a peer: a message found none (health.c) */
     CONTROL_PING,          /* to a peer: struct ping */
     CONTROL_REMOVE,        /* to a peer: parley_peer_remove() */
     CONTROL_VISIT,         /* to a bench: run a function there */
@@ -72,6 +75,7 @@ struct bench_counts {
     uint64_t wire_bytes_out, ws_connects, ws_reconnects, ws_connect_failures;
     uint64_t http_requests, http_failures;
     uint64_t handled, unhandled, repeats, sequence_gaps, handler_rejected, protocol_errors;
+    uint64_t rate_limited;
     uint64_t ws_connections_accepted, http_requests_accepted, ws_connections;
 };
 
@@ -106,8 +110,9 @@ struct parley {
     parley_options options; /* strings are ours */
     char *node_id;
     char *listen_host;
-    char *jwt_secret; /* auth.h; NULL: no tokens are asked for */
-    bool loopback;    /* listens on a loopback address only, or not at all */
+    char *jwt_secret;               /* auth.h; NULL: no tokens are asked for */
+    struct breaker_limits breakers; /* from the options */
+    bool loopback;                  /* listens on a loopback address only, or not at all */
     char parley_header[64];
     const unsigned char *fork_guard; /* one page that a fork wipes: 1 here, 0 in the child */
 
@@ -120,6 +125,7 @@ struct parley {
     struct registry registry;
     struct session_table sessions;
     struct handlers handlers;
+    struct limit_table limits;
 
     _Atomic(uint32_t) starved;     /* refusals because the runtime's own bound was reached */
     _Atomic(uint32_t) crowded;     /* newcomers refused because every session seemed in use */

@@ -18,6 +18,7 @@
 #include "parley.h"
 #include "peers/envelope.h"
 #include "peers/hash.h"
+#include "peers/limit.h"
 #include "peers/receive.h"
 #include "peers/seen.h"
 #include "peers/service.h"
@@ -41,9 +42,12 @@ struct session {
     struct receive receive;
     struct seen *seen; /* of messages without base_seq; NULL until one came */
     uint64_t used_ns;
-    bool started;                  /* attached to its worker, in its bench's list */
-    bool forgotten;                /* retiring */
-    bool ack_owed;                 /* there was no memory to say it */
+    struct limit_trust trust;
+    uint64_t
+        held_until_ns; /* the batch run last stopped at its sender's limit; 0: it did not */
+    bool started;      /* attached to its worker, in its bench's list */
+    bool forgotten;    /* retiring */
+    bool ack_owed;     /* there was no memory to say it */
     struct connection *connection; /* attached; tells it of acknowledgements */
     struct connection *older[2];   /* newest of an older client's, and of a lower-case one's */
     struct inbound_request *waiting; /* HTTP requests whose handlers answer later */
@@ -71,8 +75,11 @@ struct inbound_request {
     uint64_t until;                 /* number whose outcome the answer waits for */
     bool old_form;                  /* an envelope without base_seq */
     uint64_t since_ns;
-    size_t asked_bytes; /* counted at the connection */
-    char *text;         /* what came, then the answer; ours */
+    size_t asked_bytes;     /* counted at the connection */
+    bool held;              /* with _FRAME: the connection keeps its text */
+    uint64_t held_until_ns; /* as the session's, in the answer to _FRAME */
+    uint32_t retry_after_s; /* in the answer, with 429 */
+    char *text;             /* what came, then the answer; ours */
     size_t len;
     uint8_t dialect; /* with _ATTACH, _DETACH: enum connection_dialect */
     unsigned code;   /* the answer's: HTTP status, or WebSocket close code (0: stay open) */
@@ -158,6 +165,8 @@ void session_set_answer(struct inbound_request *request, unsigned code,
                         const struct json_out *out);
 void session_answer_detail(struct inbound_request *request, unsigned code, const char *detail);
 void session_answer_ack(struct inbound_request *request, unsigned code);
+/** 429, to be tried again at `at_ns`. */
+void session_answer_limited(struct inbound_request *request, uint64_t at_ns);
 
 /** Runs the handler of a message that has begun as `number`; what the sender calls it stands
  *  in the envelope. */

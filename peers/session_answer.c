@@ -118,6 +118,14 @@ void session_answer_ack(struct inbound_request *request, unsigned code)
     session_set_answer(request, code, &out);
 }
 
+void session_answer_limited(struct inbound_request *request, uint64_t at_ns)
+{
+    uint64_t now_ns = worker_now_ns(request->session->bench->worker);
+
+    request->retry_after_s = limit_wait_s(now_ns, at_ns);
+    session_answer_detail(request, 429, "rate_limited");
+}
+
 /* The older service says what kind of refusal it is. */
 static void answer_rejection(struct inbound_request *request, const char *detail)
 {

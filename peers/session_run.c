@@ -64,15 +64,39 @@ void session_run_handler(struct session *session, const struct envelope *envelop
     }
 }
 
+/* A sender that is over its limit has to wait before its next message is begun: the number
+ * stays free, and the acknowledgement stops before it. */
+static bool within_limit(struct session *session, const struct json_doc *doc,
+                         const struct json_item *item, uint64_t number)
+{
+    struct parley *runtime = session->runtime;
+    struct envelope_error error;
+    struct envelope envelope;
+    uint64_t at_ns;
+
+    if (number != session->receive.watermark + 1 ||
+        !limit_applies(runtime, &session->trust, session->sender) ||
+        batch_message_read(doc, item, &envelope, &error) != PARLEY_OK || envelope.is_void ||
+        limit_take(&runtime->limits, session->sender, limit_kind_of(envelope.msg_type),
+                   worker_now_ns(session->bench->worker), &at_ns))
+        return true;
+    session->held_until_ns = at_ns;
+    session->bench->counts.rate_limited++;
+    return false;
+}
+
 /* One message of a batch. @return RECEIVE_RUN or _REPEAT: go on; else stop reading */
 static enum receive_decision take(struct session *session, const struct json_doc *doc,
                                   const struct json_item *item, uint64_t number,
                                   parley_transport transport)
 {
-    enum receive_decision decision = receive_begin(&session->receive, number);
+    enum receive_decision decision;
     struct envelope_error error;
     struct envelope envelope;
 
+    if (!within_limit(session, doc, item, number))
+        return RECEIVE_FULL;
+    decision = receive_begin(&session->receive, number);
     if (decision == RECEIVE_REPEAT)
         session->bench->counts.repeats++;
     if (decision != RECEIVE_RUN)
@@ -100,6 +124,7 @@ static enum receive_decision run_batch(struct session *session, const struct jso
     enum receive_decision decision = RECEIVE_RUN;
     uint64_t number = batch->first_seq;
 
+    session->held_until_ns = 0;
     receive_base(&session->receive, batch->base_seq);
     for (const struct json_item *item = batch->messages; item != NULL;
          item = json_next(doc, item)) {
@@ -132,6 +157,8 @@ unsigned session_run_frame(struct session *session, const struct json_doc *doc,
         return CLOSE_GAP;
     case RECEIVE_FULL:
     case RECEIVE_NO_MEMORY:
+        if (session->held_until_ns != 0)
+            return 0; /* the connection waits, then comes again with the same frame */
         snprintf(ret_error->text, sizeof(ret_error->text), "try again later");
         return CLOSE_TRY_LATER;
     default:
@@ -147,6 +174,7 @@ static void handle_frame(struct session *session, struct inbound_request *reques
     struct json_out out = session_scratch(session);
 
     if (code == 0) {
+        request->held_until_ns = session->held_until_ns;
         session->ack_owed = !connection_acknowledge(request->connection, session);
         alloc_free(&session->runtime->alloc, request->text);
         request->text = NULL;
@@ -173,7 +201,10 @@ static bool handle_batch(struct session *session, struct inbound_request *reques
         return true;
     case RECEIVE_FULL:
     case RECEIVE_NO_MEMORY:
-        session_answer_ack(request, 200);
+        if (session->held_until_ns != 0 && request->until < batch.first_seq)
+            session_answer_limited(request, session->held_until_ns);
+        else
+            session_answer_ack(request, 200);
         return true;
     default:
         return session_answer_or_wait(request);

@@ -45,8 +45,30 @@ static const char *const version_names[] = {
     NULL,
 };
 
+static const char *const probing_names[] = {
+    [PARLEY_PROBE_UNHEALTHY] = "unhealthy",
+    [PARLEY_PROBE_ALWAYS] = "always",
+    [PARLEY_PROBE_OFF] = "off",
+    NULL,
+};
+
+static const char *const policy_names[] = {
+    [PARLEY_UNHEALTHY_HOLD] = "hold",
+    [PARLEY_UNHEALTHY_REJECT] = "reject",
+    [PARLEY_UNHEALTHY_DROP_OLDEST] = "drop_oldest",
+    NULL,
+};
+
+static const char *const rates_names[] = {
+    [PARLEY_RATES_AUTO] = "auto",
+    [PARLEY_RATES_ON] = "on",
+    [PARLEY_RATES_OFF] = "off",
+    NULL,
+};
+
 static_assert(sizeof(parley_preference) == 4 && sizeof(parley_dialect) == 4 &&
-                  sizeof(parley_envelope_version) == 4,
+                  sizeof(parley_envelope_version) == 4 && sizeof(parley_probing) == 4 &&
+                  sizeof(parley_unhealthy_policy) == 4 && sizeof(parley_rates) == 4,
               "enums are stored as 32 bits");
 
 /* clang-format off */
@@ -163,6 +185,30 @@ static const struct setting table[] = {
      NUMBER(http_response_bytes_max, KIB, 64 * MIB, MIB),
      .text = "bytes of an answer that are read; a longer one is a failure"},
 
+    {.path = "health", .type = SETTING_SECTION, .text = "which peers are well"},
+    {.path = "health.unhealthy_after", NUMBER(unhealthy_after, 1, 1000, 3),
+     .text = "failures in a row that make a peer unhealthy; one success resets"},
+    {.path = "health.http", .type = SETTING_ENUM,
+     .offset = offsetof(parley_options, health_http), .maximum = PARLEY_PROBE_OFF,
+     .initial = PARLEY_PROBE_UNHEALTHY, .names = probing_names,
+     .text = "which peers reached over HTTP are asked for /health every heartbeat interval"},
+    {.path = "health.timeout_ms", NUMBER(health_timeout_ms, 10, 10 * MINUTE_MS, 5000),
+     .text = "milliseconds such a request may take"},
+    {.path = "health.unhealthy_policy", .type = SETTING_ENUM,
+     .offset = offsetof(parley_options, unhealthy_policy),
+     .maximum = PARLEY_UNHEALTHY_DROP_OLDEST, .initial = PARLEY_UNHEALTHY_HOLD,
+     .names = policy_names, .text = "what happens to messages for an unhealthy peer"},
+
+    {.path = "breaker", .type = SETTING_SECTION, .text = "leaving a dead peer alone"},
+    {.path = "breaker.failures", NUMBER(breaker_failures, 0, 1000, 5),
+     .text = "requests, or dials, that fail in a row before there is a pause; 0: no pause"},
+    {.path = "breaker.open_ms", NUMBER(breaker_open_ms, 1, DAY_MS, 30000),
+     .text = "milliseconds of pause, in which nothing is requested, or dialled"},
+    {.path = "breaker.trials", NUMBER(breaker_trials, 1, 1000, 3),
+     .text = "requests, or dials, under way at once after the pause"},
+    {.path = "breaker.successes", NUMBER(breaker_successes, 1, 1000, 3),
+     .text = "of them that have to succeed in a row; one that fails starts a new pause"},
+
     {.path = "security", .type = SETTING_SECTION, .text = "who may talk to this node"},
     {.path = "security.jwt_secret", TEXT(jwt_secret, SETTING_SECRET),
      .text = "secret that callers' tokens are signed with (HS256); unset: no tokens asked for"},
@@ -182,6 +228,35 @@ static const struct setting table[] = {
      .text = "message ids and nonces remembered of one older sender, for 300 s"},
     {.path = "limits.session_idle_s", NUMBER(session_idle_s, 1, 7 * DAY_MS / 1000, 3600),
      .text = "seconds a sender is remembered after its connection closed"},
+    {.path = "limits.connection_bytes_max",
+     NUMBER(connection_bytes_max, 64 * KIB, GIB, 16 * MIB),
+     .text = "bytes of one connection waiting to be handled, or read; then it is not read"},
+
+    {.path = "limits.rates", .type = SETTING_SECTION, .text = "what one sender may send"},
+    {.path = "limits.rates.mode", .type = SETTING_ENUM,
+     .offset = offsetof(parley_options, rates), .maximum = PARLEY_RATES_OFF,
+     .initial = PARLEY_RATES_AUTO, .names = rates_names,
+     .text = "on: for senders that are no peers; auto: not on loopback"},
+    {.path = "limits.rates.handshake_per_min", NUMBER(rate_handshake_per_min, 1, 60000000, 5),
+     .text = "handshakes a minute"},
+    {.path = "limits.rates.handshake_burst", NUMBER(rate_handshake_burst, 1, 1000000, 10),
+     .text = "handshakes at once after a pause"},
+    {.path = "limits.rates.heartbeat_per_min", NUMBER(rate_heartbeat_per_min, 1, 60000000, 60),
+     .text = "heartbeats and pings a minute"},
+    {.path = "limits.rates.heartbeat_burst", NUMBER(rate_heartbeat_burst, 1, 1000000, 120),
+     .text = "heartbeats and pings at once after a pause"},
+    {.path = "limits.rates.task_per_min", NUMBER(rate_task_per_min, 1, 60000000, 30),
+     .text = "messages of all other kinds a minute"},
+    {.path = "limits.rates.task_burst", NUMBER(rate_task_burst, 1, 1000000, 60),
+     .text = "messages of all other kinds at once after a pause"},
+    {.path = "limits.rates.discovery_per_min", NUMBER(rate_discovery_per_min, 1, 60000000, 10),
+     .text = "questions for peers and capabilities a minute"},
+    {.path = "limits.rates.discovery_burst", NUMBER(rate_discovery_burst, 1, 1000000, 20),
+     .text = "questions for peers and capabilities at once after a pause"},
+    {.path = "limits.rates.chunk_per_min", NUMBER(rate_chunk_per_min, 1, 60000000, 120),
+     .text = "chunks a minute"},
+    {.path = "limits.rates.chunk_burst", NUMBER(rate_chunk_burst, 1, 1000000, 240),
+     .text = "chunks at once after a pause"},
 
     {.path = "peers", .type = SETTING_LIST, .offset = offsetof(parley_options, peers),
      .text = "nodes to talk to"},
@@ -224,6 +299,11 @@ static const struct setting table[] = {
      .text = "bytes without a result; 0: runtime.mailbox_bytes_max"},
     {.path = "peers[].ttl_ms", PEER_NUMBER(ttl_ms, 0, 7 * DAY_MS),
      .text = "milliseconds a message has to get its result; 0: transport.ttl_ms"},
+    {.path = "peers[].unhealthy_policy", .type = SETTING_ENUM,
+     .offset = offsetof(parley_peer_entry, options.unhealthy_policy),
+     .flag_offset = offsetof(parley_peer_entry, options.unhealthy_policy_set),
+     .maximum = PARLEY_UNHEALTHY_DROP_OLDEST, .names = policy_names,
+     .text = "unset: health.unhealthy_policy"},
 };
 /* clang-format on */
 

@@ -16,7 +16,7 @@
 
 #include "parley.h"
 
-#define SETTINGS_MAX     96   /* rows; bounds arrays that hold one element per row */
+#define SETTINGS_MAX     160  /* rows; bounds arrays that hold one element per row */
 #define SETTING_PATH_MAX 128  /* bytes of a dotted key, with its NUL */
 #define SETTING_TEXT_MAX 1024 /* bytes of a text value, without its NUL */
 

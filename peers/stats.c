@@ -25,6 +25,17 @@ static void add(parley_stats *to, const parley_stats *from)
 #undef ADD
 }
 
+static void add_gauges(const struct peer *peer, parley_stats *stats)
+{
+    stats->ws_connections += peer->link.ws.open ? 1 : 0;
+    stats->peers_connecting += peer->reported == PARLEY_PEER_CONNECTING ? 1 : 0;
+    stats->peers_open += peer->reported == PARLEY_PEER_OPEN ? 1 : 0;
+    stats->peers_backoff += peer->reported == PARLEY_PEER_BACKOFF ? 1 : 0;
+    stats->peers_unhealthy += peer->health.healthy ? 0 : 1;
+    stats->breakers_open += peer->link.breaker.state == BREAKER_OPEN ? 1 : 0;
+    stats->breakers_open += peer->post.breaker.state == BREAKER_OPEN ? 1 : 0;
+}
+
 static void add_bench(const struct bench *bench, parley_stats *stats)
 {
     const struct bench_counts *counts = &bench->counts;
@@ -42,6 +53,7 @@ static void add_bench(const struct bench *bench, parley_stats *stats)
     stats->sequence_gaps += counts->sequence_gaps;
     stats->handler_rejected += counts->handler_rejected;
     stats->protocol_errors += counts->protocol_errors;
+    stats->rate_limited += counts->rate_limited;
     stats->ws_connections_accepted += counts->ws_connections_accepted;
     stats->http_requests_accepted += counts->http_requests_accepted;
     stats->ws_connections += counts->ws_connections;
@@ -50,7 +62,7 @@ static void add_bench(const struct bench *bench, parley_stats *stats)
         stats->inbound_sessions++;
     for (const struct peer *peer = bench->peers; peer != NULL; peer = peer->next) {
         peer_count(peer, stats);
-        stats->ws_connections += peer->link.ws.open ? 1 : 0;
+        add_gauges(peer, stats);
         stats->peers++;
     }
 }
@@ -175,7 +187,7 @@ void stats_count_peer(struct control *control, const struct peer *peer)
     struct stats_round *round = ((struct peer_round *)control)->round;
 
     peer_count(peer, &round->stats);
-    round->stats.ws_connections = peer->link.ws.open ? 1 : 0;
+    add_gauges(peer, &round->stats);
     wake(&round->visit, NULL);
 }
 

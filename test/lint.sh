@@ -52,11 +52,13 @@ report "every public function has its contract above it"
 sources '*.c' '*.h' '*.sh' '*.py' Makefile | grep -vx 'test/lint.sh' |
     xargs -r grep -nwE 'TODO|FIXME|XXX' >"$work/out"
 sources '*.c' '*.h' | while read -r file; do
-    [ "$(wc -l <"$file")" -le 700 ] || echo "$file: more than 700 lines"
+    lines=700
+    [ "$file" != include/parley.h ] || lines=900 # one header, which is the manual, too
+    [ "$(wc -l <"$file")" -le "$lines" ] || echo "$file: more than $lines lines"
     head -n 1 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' ||
         echo "$file: no licence line at its head"
 done >>"$work/out"
-report "no unfinished marks, no file above 700 lines, licence lines"
+report "no unfinished marks, no file above 700 lines (parley.h: 900), licence lines"
 
 sources 'runtime/*.[ch]' 'transport/*.[ch]' 'peers/*.[ch]' | grep -v '^peers/cli/' |
     xargs -r grep -nE '\<(printf|puts|putchar|perror|exit|abort|signal|sigaction) ?\(' |

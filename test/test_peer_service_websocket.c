@@ -198,6 +198,7 @@ static void unreachable(parley_preference preference, uint32_t ttl_ms, parley_ou
     node_options(&options, "sender");
     options.http_backoff_ms = 5;
     options.reconnect_min_ms = 5;
+    options.breaker_failures = 0; /* each message uses up its attempts at once */
     sender = node_open(&options);
     parley_peer_options_init(&peer_options);
     peer_options.preference = preference;

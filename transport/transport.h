@@ -192,6 +192,11 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason);
 /** Asks for fill(). Costs nothing when asked for already. */
 void ws_want_write(struct ws *ws);
 
+/** Stops reading what the other side sends, and goes on: what comes meanwhile fills the
+ * socket's buffers, then the sender's. Pings are not answered meanwhile, and a lost connection
+ * may go unnoticed. */
+void ws_read(struct ws *ws, bool on);
+
 /** Sends a ping with the next write. @return its number, for pong(); calls before that write
  *  share one ping */
 uint64_t ws_ping(struct ws *ws);

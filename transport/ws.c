@@ -268,6 +268,12 @@ void ws_want_write(struct ws *ws)
         lws_callback_on_writable(ws->wsi);
 }
 
+void ws_read(struct ws *ws, bool on)
+{
+    if (ws->open)
+        lws_rx_flow_control(ws->wsi, on ? 1 : 0);
+}
+
 uint64_t ws_ping(struct ws *ws)
 {
     ws->want_ping = true;

@@ -230,6 +230,7 @@ static void nobody_there(void)
     world_prepare(&world);
     world.peer_options.pace = true;
     world.options.http_attempts = 100;
+    world.options.breaker_failures = 0;
     WORLD_OPEN(&world, answers);
     port = world.service.port;
     old_stop(&world.service); /* refused from now on */
