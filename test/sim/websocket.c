@@ -16,9 +16,10 @@
 
 #include "transport/ws_frame.h"
 
-#define CLOSE_NS    (5 * NS_PER_S)
-#define WRITES_MAX  2
-#define CONTROL_MAX 125
+#define CLOSE_NS      (5 * NS_PER_S)
+#define WRITES_MAX    2
+#define SILENT_NS_MAX (60 * NS_PER_S)
+#define CONTROL_MAX   125
 
 /* ---- Writing ---- */
 
@@ -344,7 +345,8 @@ static void on_dialled(void *subject, uint64_t value)
         wire_postponed(end, on_dialled, value))
         return;
     sim_trace("%s: connected to %s", end->node->id, wire_other(end)->node->id);
-    if (!sim.healed && chance_in(&end->wire->chance, 10)) /* and never hears a greeting */
+    /* It never hears a greeting; also when all is well, for nothing else then hides it. */
+    if (sim.now_ns < sim.started_ns + SILENT_NS_MAX && chance_in(&end->wire->chance, 10))
         wire_sever(end->wire, ~0u);
     open_end(end);
 }
