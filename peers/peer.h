@@ -97,6 +97,7 @@ struct link {
     uint64_t pause_ns; /* and no message before, since the manager said so */
     uint64_t ping_seq; /* pings in the manager's dialect */
     uint32_t answers;  /* to its pings, since everything was last written */
+    uint32_t owed; /* answers that may yet come for messages which have ended without one */
 };
 
 /** What single envelopes to an older peer say. */
@@ -124,6 +125,7 @@ struct post {
     /* older peers */
     bool paced; /* configured so; a parley never is */
     struct pace pace;
+    bool turn_taken;  /* the request is one of the pace's */
     uint32_t limited; /* answers in a row that we send too much */
     parley_envelope_version configured;
     enum post_version version;
@@ -340,6 +342,8 @@ void older_put(struct peer *peer, struct message *message, uint64_t number,
                struct json_out *out);
 void older_fill(struct peer *peer, struct ws_batch *batch);
 void older_ping(struct peer *peer);
+/** Messages that an older peer has not answered over WebSocket. */
+uint32_t older_unanswered(const struct peer *peer);
 /** Its frame would be larger than the manager takes. */
 bool older_too_large(const struct peer *peer, const struct delivery_message *message);
 /** Ends what has been silent for too long, lets the pace go on; when this wants to run. */

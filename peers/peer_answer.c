@@ -121,10 +121,13 @@ static enum verdict judge(const struct peer *peer, const char *detail)
 {
     const struct http_call *call = &peer->post.call;
 
+    /* That an envelope was taken, the status line says alone. */
+    if (call->code >= 200 && call->code < 300 && !peer->post.batch)
+        return VERDICT_DELIVERED;
     if (call->status != PARLEY_OK)
         return VERDICT_NO_ANSWER;
     if (call->code >= 200 && call->code < 300)
-        return peer->post.batch ? VERDICT_ACK : VERDICT_DELIVERED;
+        return VERDICT_ACK;
     if (call->code >= 400 && call->code < 500)
         return judge_client_error(peer, detail);
     return wants_older(peer) ? VERDICT_OLDER : VERDICT_AGAIN;
@@ -132,6 +135,7 @@ static enum verdict judge(const struct peer *peer, const char *detail)
 
 /* ---- Acting ---- */
 
+/* @return PARLEY_EPROTO: it is no acknowledgement of ours, or of more than was ever sent */
 static parley_status acknowledge(struct peer *peer)
 {
     const struct json_doc *doc = &peer->bench->doc;
@@ -142,10 +146,18 @@ static parley_status acknowledge(struct peer *peer)
     if (status != PARLEY_OK)
         return status;
     if (ack_read(doc, doc->items, &ack, &error) != PARLEY_OK ||
-        strcmp(ack.session_id, peer->session_id) != 0)
+        strcmp(ack.session_id, peer->session_id) != 0 ||
+        ack.ack_seq >= peer->delivery.next_number)
         return PARLEY_EPROTO;
     peer_acknowledged(peer, doc, ack.ack_seq, ack.rejected);
     return PARLEY_OK;
+}
+
+/* A batch was read, unless it lay beyond a gap; what of it has no outcome may be running. */
+static void may_have_run(struct peer *peer)
+{
+    if (peer->post.call.code != 409)
+        delivery_doubt(&peer->delivery, false);
 }
 
 /* What the request carried and the answer left open goes out again. */
@@ -159,6 +171,7 @@ static void after_answer(struct peer *peer, uint64_t base_before)
     peer_alive(peer);
     if (peer->delivery.outstanding == 0)
         return;
+    may_have_run(peer);
     delivery_lost(&peer->delivery);
     if (delivery_base(&peer->delivery) == base_before)
         post_wait(peer, peer->runtime->options.http_backoff_ms);
@@ -194,10 +207,12 @@ static void after_acknowledgement(struct peer *peer, parley_status status,
         after_answer(peer, base_before);
     } else if (status ==
                PARLEY_ENOMEM) { /* ours to read again, and no failure of the peer's */
+        may_have_run(peer);
         delivery_untry(&peer->delivery);
         delivery_lost(&peer->delivery);
         post_wait(peer, peer->runtime->options.http_backoff_ms);
     } else {
+        may_have_run(peer);
         after_failure(peer, true, "malformed acknowledgement");
     }
 }
@@ -301,13 +316,18 @@ static void remember(struct peer *peer, enum verdict verdict)
     const struct http_call *call = &post->call;
     bool unanswered = call->status != PARLEY_OK && !call->unsent;
 
-    if (call->status != PARLEY_OK && call->unsent && !post->parley && post->paced)
+    if (call->status != PARLEY_OK && call->unsent && post->turn_taken)
         pace_return(&post->pace);
-    peer->delivery.recognises = post->parley && !post->unnumbered;
+    /* Only the answer says whom this went to; sent twice by itself, just the second time. */
+    if (call->status == PARLEY_OK && call->parley_version != 0 && !call->resent)
+        peer->delivery.recognises = post->parley;
+    if (post->unnumbered)
+        peer->delivery.recognises = false;
     if (!call->resent && !unanswered && (call->status != PARLEY_OK || call->code < 500))
         return;
     post->maybe_arrived = true;
-    if (verdict != VERDICT_OLDER) /* the older service fails so before it runs anything */
+    /* The older service fails so before it runs anything; who took it before, nobody knows. */
+    if (verdict != VERDICT_OLDER || call->resent)
         delivery_doubt(&peer->delivery, call->resent);
 }
 

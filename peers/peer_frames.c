@@ -163,7 +163,7 @@ static void on_frame(struct peer *peer, const struct json_doc *doc, const char *
 void link_read(struct peer *peer, const char *text, size_t len)
 {
     struct json_doc *doc = &peer->bench->doc;
-    parley_status status = bench_scan(peer->bench, text, len, ACK_RECORD_DEPTH);
+    parley_status status = bench_scan_frame(peer->bench, text, len);
 
     if (status == PARLEY_ENOMEM) {
         link_give_up(peer, 1013, "out of memory");

@@ -136,7 +136,8 @@ static bool may_go(struct peer *peer)
     struct post *post = &peer->post;
     uint64_t now_ns = worker_now_ns(peer->bench->worker);
 
-    return post->parley || !post->paced || pace_take(&post->pace, now_ns, &post->next_ns);
+    post->turn_taken = !post->parley && post->paced;
+    return !post->turn_taken || pace_take(&post->pace, now_ns, &post->next_ns);
 }
 
 /* Whether an earlier attempt may have arrived. Others than ours went over the WebSocket. */

@@ -468,6 +468,7 @@ void link_open_with(struct peer *peer, enum connection_dialect dialect, uint64_t
     const parley_options *options = &peer->runtime->options;
 
     link->dialect = dialect;
+    link->owed = 0;
     link->batch_bytes = lower_of(batch_bytes, options->batch_bytes_max);
     link->in_flight_max = (uint32_t)lower_of(in_flight_max, options->in_flight_max);
     peer->delivery.limits.in_flight_max = link->suspect ? 1 : link->in_flight_max;

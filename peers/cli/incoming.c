@@ -56,6 +56,7 @@ static void print_text(const parley_incoming *message, const struct timespec *re
     char clock[16], number[32];
     struct tm local;
     size_t used, columns;
+    bool cut;
 
     localtime_r(&received->tv_sec, &local);
     strftime(clock, sizeof(clock), "%H:%M:%S", &local);
@@ -71,12 +72,12 @@ static void print_text(const parley_incoming *message, const struct timespec *re
                            cli_transport_name(message->transport),
                            message->redelivered ? " redelivered" : "");
     columns = payload_columns(full, used);
-    if (columns >= message->payload_len) {
-        cli_plain_text(stdout, message->payload, message->payload_len, SIZE_MAX);
-    } else {
-        cli_plain_text(stdout, message->payload, message->payload_len, columns - 3);
+    cut = columns != SIZE_MAX &&
+          cli_plain_text(NULL, message->payload, message->payload_len, columns + 2) > columns;
+    cli_plain_text(stdout, message->payload, message->payload_len,
+                   cut ? columns - 3 : SIZE_MAX);
+    if (cut)
         fputs("...", stdout);
-    }
     putchar('\n');
 }
 

@@ -177,6 +177,25 @@ static void final_answers(void)
         check_row(&rows[i]);
 }
 
+/* The handler has run before the status line was written. */
+static void a_200_counts_whatever_follows(void)
+{
+    struct old_answer answers[] = {{200, NULL, NULL}};
+    char body[3000];
+    struct world world;
+
+    memset(body, 'x', sizeof(body) - 1);
+    body[sizeof(body) - 1] = '\0';
+    answers[0].body = body;
+    world_prepare(&world);
+    world.options.http_response_bytes_max = 1024;
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(requests(&world), 1);
+    world_close(&world);
+}
+
 static void passing_failures(void)
 {
     static const struct row rows[] = {
@@ -566,6 +585,7 @@ static const struct check_test tests[] = {
     {"a large request expects nothing and has no chunks", a_large_request},
     {"200 messages are 200 requests in order on one connection", one_at_a_time},
     {"2xx and 4xx are final", final_answers},
+    {"a 200 counts whatever follows it", a_200_counts_whatever_follows},
     {"5xx, 408 and lost connections are tried again", passing_failures},
     {"refused connections cost nothing of the pace", nobody_there},
     {"no answer ends as exhausted", no_answer_in_time},
