@@ -118,7 +118,8 @@ bench: all ## fan-out beside its rivals
 	$(Q)$(BUILD)/parley-bench fanout --peers 100 --messages 500000 --payload 100 --with-rivals
 
 nightly: export JSON_DOCUMENTS ?= 1000000
-nightly: test test-asan test-tsan fuzz fuzz-plants bench ## everything, the long parts included
+nightly: SEEDS = 100000
+nightly: test test-asan test-tsan sim sim-mutants fuzz fuzz-plants bench ## everything, the long parts included
 
 lint: deps ## formatting, clang-tidy, cppcheck, layering
 	$(Q)sh test/lint.sh

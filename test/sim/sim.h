@@ -252,7 +252,7 @@ struct posting {
 };
 /** @return whether it was accepted */
 bool promise_post(const struct posting *post);
-parley_verdict promise_handle(const parley_incoming *message, char *detail, void *user);
+parley_verdict promise_handle(const parley_incoming *incoming, char *detail, void *user);
 void promise_writable(parley_peer peer, void *user);
 /** Messages in this text go on a transport now. */
 void promise_sent(const struct process *process, const char *text, size_t len);
