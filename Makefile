@@ -31,7 +31,9 @@ TEST_LIB  := test/check.c
 HELPERS   := $(BUILD)/test/differential/json_judge $(BUILD)/test/interop/driver
 FAULTS_SRC := $(wildcard test/faults/*.c)
 FUZZ_SRC  := $(sort $(wildcard test/fuzz/*.c))
+SIM_SRC   := $(wildcard test/sim/*.c)
 
+comma := ,
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
 CLI_OBJ   := $(call obj,$(CLI_SRC))
@@ -47,8 +49,7 @@ PROGRAMS := $(BUILD)/parley $(BUILD)/parley-bench $(RIVALS)
 
 .DEFAULT_GOAL := all
 .PHONY: help deps deps-bench deps-fuzz run all test test-asan test-tsan fuzz fuzz-plants faults bench lint \
-        format install \
-        clean nightly
+        format install clean nightly sim sim-mutants
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -101,6 +102,17 @@ fuzz: deps-fuzz ## every fuzz target for FUZZ_SECONDS, FUZZ_JOBS at a time; the 
 fuzz-plants: deps-fuzz ## plants a bug per fuzz target, which has to find it within 60 s
 	+$(Q)$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz fuzzers
 	$(Q)FUZZ_MAKE="$(FUZZ_MAKE)" sh test/fuzz/plants.sh $(BUILD)/fuzz
+
+# The whole of peers/ and what is pure below it, over a simulated world.
+SEEDS  ?= 1000
+SEED   ?=
+
+sim: deps ## SEEDS simulated runs of several nodes with faults (SEED=n: one of them, aloud)
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/sim
+	$(Q)$(BUILD)/sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+sim-mutants: deps ## does the simulation find each bug in test/sim/mutants?
+	$(Q)BUILD=$(BUILD) sh test/sim/mutants.sh
 
 bench: all ## fan-out beside its rivals
 	$(Q)$(BUILD)/parley-bench fanout --peers 100 --messages 500000 --payload 100 --with-rivals
@@ -163,6 +175,16 @@ $(BUILD)/test/%: $(BUILD)/obj/test/%.o $(call obj,$(TEST_LIB)) $(BUILD)/libparle
 $(BUILD)/faults: $(FAULTS_OBJ) $(BUILD)/libparley.a
 	$(if $(V),,@echo "  LD    $@")
 	$(Q)$(CC) $(LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free -o $@ $^ $(LDLIBS)
+
+# Their own worker, clock, resolver and transport take the place of the library's.
+SIM_REPLACED := runtime/worker.c runtime/clock.c runtime/resolver.c
+SIM_LIB      := $(filter-out $(SIM_REPLACED),$(wildcard runtime/*.c peers/*.c)) \
+                transport/transport_layer.c transport/url.c transport/backoff.c transport/ws_frame.c
+SIM_WRAP     := getrandom pthread_cond_wait pthread_cond_timedwait pthread_key_create
+
+$(BUILD)/sim: $(call obj,$(SIM_SRC) $(SIM_LIB))
+	$(if $(V),,@echo "  LD    $@")
+	$(Q)$(CC) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(SIM_WRAP)) -o $@ $^ -lcrypto -lyaml -lm
 
 $(BUILD)/fuzzers/%: $(BUILD)/obj/test/fuzz/%.o $(BUILD)/libparley.a
 	@mkdir -p $(@D)

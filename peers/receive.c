@@ -144,7 +144,7 @@ static void start(struct receive *receive, uint64_t number)
 {
     receive->known = true;
     receive->base = number > 0 ? number : 1;
-    receive->ack_seq = receive->watermark = receive->base - 1;
+    receive->ack_seq = receive->watermark = receive->unsure = receive->base - 1;
 }
 
 void receive_base(struct receive *receive, uint64_t base_seq)
@@ -236,14 +236,40 @@ static void skip(struct receive *receive, uint64_t last)
         *slot(receive, ++receive->watermark) = ANSWERED;
 }
 
+static void note_gap(struct receive *receive, uint64_t first, uint64_t last)
+{
+    if (first > last)
+        return;
+    if (receive->skipped_len == RECEIVE_SKIPPED_MAX) {
+        receive->unsure = receive->skipped[0].last;
+        receive->skipped_len--;
+        memmove(receive->skipped, receive->skipped + 1,
+                receive->skipped_len * sizeof(receive->skipped[0]));
+    }
+    receive->skipped[receive->skipped_len++] = (struct receive_range){first, last};
+}
+
+bool receive_arrived(const struct receive *receive, uint64_t number)
+{
+    if (number <= receive->unsure || number > receive->watermark)
+        return false;
+    for (uint32_t i = 0; i < receive->skipped_len; i++) {
+        if (number >= receive->skipped[i].first && number <= receive->skipped[i].last)
+            return false;
+    }
+    return true;
+}
+
 enum receive_decision receive_begin_old(struct receive *receive, uint64_t number)
 {
     uint64_t count; /* numbers to begin: only the last will, but the ring holds them all */
+    uint64_t next;
 
     if (!receive->known)
         start(receive, number);
     if (number <= receive->watermark)
         return RECEIVE_REPEAT;
+    next = receive->watermark + 1;
     if (receive->ack_seq == receive->watermark)
         skip(receive, number - 1);
     count = number - receive->watermark;
@@ -254,6 +280,7 @@ enum receive_decision receive_begin_old(struct receive *receive, uint64_t number
     if (!prepare(receive))
         return RECEIVE_NO_MEMORY;
     skip(receive, number - 1);
+    note_gap(receive, next, number - 1);
     return run(receive, number);
 }
 
@@ -296,6 +323,13 @@ void receive_check(const struct receive *receive)
     assert(open == 0 || receive->ring == NULL ||
            *slot(receive, receive->ack_seq + 1) == UNANSWERED);
     assert(receive->rejected_len <= receive->rejected_capacity);
+    assert(receive->skipped_len <= RECEIVE_SKIPPED_MAX);
+    for (uint32_t i = 0; i < receive->skipped_len; i++) {
+        const struct receive_range *gap = &receive->skipped[i];
+
+        assert(gap->first <= gap->last && gap->last < receive->watermark);
+        assert(gap->first > (i == 0 ? receive->unsure : receive->skipped[i - 1].last));
+    }
     for (uint32_t i = 0; i < receive->rejected_len; i++) {
         uint64_t number = receive->rejected[i].number;
 

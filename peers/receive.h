@@ -40,6 +40,12 @@ struct receive_rejection {
 
 #define RECEIVE_REJECTED_FEW 4
 
+struct receive_range {
+    uint64_t first, last;
+};
+
+#define RECEIVE_SKIPPED_MAX 8
+
 struct receive {
     const struct alloc *alloc;
     uint64_t base;      /* numbers below are closed */
@@ -52,6 +58,11 @@ struct receive {
     struct receive_rejection *rejected; /* by number, rising; `few` until they are more */
     uint32_t rejected_len, rejected_capacity;
     struct receive_rejection few[RECEIVE_REJECTED_FEW];
+    /* the old rule's gaps: numbers that never came. The newest ones, rising; of what lies
+     * below `unsure`, and of that number, nobody knows any more. */
+    struct receive_range skipped[RECEIVE_SKIPPED_MAX];
+    uint32_t skipped_len;
+    uint64_t unsure;
 };
 
 /** It must stay where it is. */
@@ -82,6 +93,10 @@ parley_status receive_finish(struct receive *receive, uint64_t number, const cha
 
 /** Tells whether a number has its outcome, or was closed without one. */
 bool receive_answered(const struct receive *receive, uint64_t number);
+
+/** Tells whether a number up to the watermark is known to have come: it was neither skipped by
+ *  the old rule nor lies below the first one this session heard of. */
+bool receive_arrived(const struct receive *receive, uint64_t number);
 
 /** The stored detail of a rejected number, NULL when it was not rejected. */
 const char *receive_rejection(const struct receive *receive, uint64_t number);

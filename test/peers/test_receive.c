@@ -304,6 +304,37 @@ static void answered(void)
     receive_fini(&receive);
 }
 
+static void arrived(void)
+{
+    const uint64_t gaps = RECEIVE_SKIPPED_MAX;
+    struct receive receive;
+    struct alloc alloc;
+    struct heap heap;
+
+    heap_init(&heap, &alloc);
+    receive_init(&receive, &alloc, 8);
+    CHECK(!receive_arrived(&receive, 1));
+    receive_begin_old(&receive, 5);
+    receive_finish(&receive, 5, NULL);
+    CHECK(!receive_arrived(&receive, 4)); /* before the first one heard of */
+    CHECK(receive_arrived(&receive, 5));
+    CHECK(!receive_arrived(&receive, 6));
+    receive_begin_old(&receive, 9); /* every second one is skipped from here */
+    for (uint64_t i = 1; i < gaps; i++) {
+        receive_finish(&receive, 9 + 2 * (i - 1), "no");
+        receive_begin_old(&receive, 9 + 2 * i);
+    }
+    CHECK(receive_arrived(&receive, 5) && receive_arrived(&receive, 9));
+    CHECK(!receive_arrived(&receive, 6) && !receive_arrived(&receive, 8));
+    CHECK(!receive_arrived(&receive, 10) && receive_arrived(&receive, 11));
+    receive_check(&receive);
+    receive_begin_old(&receive, 9 + 2 * gaps); /* one gap more than is remembered */
+    CHECK(!receive_arrived(&receive, 5) && !receive_arrived(&receive, 8));
+    CHECK(receive_arrived(&receive, 9) && !receive_arrived(&receive, 10));
+    receive_check(&receive);
+    receive_fini(&receive);
+}
+
 static void accepting_takes_no_memory(void)
 {
     struct receive receive;
@@ -526,6 +557,7 @@ static const struct check_test tests[] = {
     {"without base_seq gaps are accepted and lower numbers repeated", old_rule},
     {"a stored detail is a copy", stored_details},
     {"a number is answered by itself", answered},
+    {"what was skipped is not taken for what has come", arrived},
     {"accepting in order takes no memory", accepting_takes_no_memory},
     {"out of memory begins nothing, yet an outcome never needs any", out_of_memory},
     {"all that began can be rejected without memory", room_for_rejections},
