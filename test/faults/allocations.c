@@ -503,12 +503,12 @@ static void play_all(struct row *row, int64_t fails, int64_t step)
 
 static void alone(const struct faults_plan *plan, struct row *row)
 {
-    play_all(row, 1, plan->quick ? 17 : 1);
+    play_all(row, 1, plan->quick ? 23 : 1);
 }
 
 static void in_a_row(const struct faults_plan *plan, struct row *row)
 {
-    play_all(row, 20, plan->quick ? 23 : 5);
+    play_all(row, 20, plan->quick ? 40 : 5);
 }
 
 const struct faults_kind faults_allocations[] = {

@@ -12,6 +12,8 @@
 
 #define THREADS_MAX    64
 #define RESULT_WAIT_MS 25000
+#define CHANGED_TTL_MS \
+    4000 /* an acknowledgement of other numbers leaves nothing but the deadline */
 
 /* a r l: a message the handler accepts, rejects, answers later; capitals: the same over HTTP.
    '.': await all results. D: disconnect. F: disconnect, and the next dial is refused. */
@@ -172,9 +174,13 @@ static void campaign_run(struct campaign *campaign)
 {
     pthread_t threads[THREADS_MAX];
     unsigned started = 0;
+    parley_options options;
 
     pthread_mutex_init(&campaign->lock, NULL);
-    if (!rig_open(&campaign->rig, campaign->messages_max, NULL)) {
+    rig_options(&options);
+    if (campaign->demand == RIG_CHANGED)
+        options.ttl_ms = CHANGED_TTL_MS;
+    if (!rig_open(&campaign->rig, campaign->messages_max, &options)) {
         campaign->row->wrong++;
         return;
     }
