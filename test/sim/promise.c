@@ -507,17 +507,18 @@ static uint64_t state_of_peer(const struct peer *peer)
 {
     const struct link *link = &peer->link;
     const struct post *post = &peer->post;
-    uint64_t bits =
-        (uint64_t)link->state | (uint64_t)peer->delivery.route << 4 |
-        few(peer->delivery.outstanding) << 6 | few(peer->delivery.counts.pending) << 8 |
-        few(post->failures) << 10 | few(link->backoff.failures) << 12 |
-        (uint64_t)peer->preference << 14 | (uint64_t)post->busy << 16 |
-        (uint64_t)post->parley << 17 | (uint64_t)post->single << 18 |
-        (uint64_t)link->suspect << 19 | (uint64_t)(link->carrier != NULL) << 20 |
-        (uint64_t)(link->inbound != NULL) << 21 | (uint64_t)peer->closing << 22 |
-        (uint64_t)peer->healthy << 23 | (uint64_t)(link->grace_until_ns != CLOCK_NEVER) << 24 |
-        (uint64_t)(post->next_ns != CLOCK_NEVER) << 25 | (uint64_t)link->redial << 26 |
-        (uint64_t)(link->pinged_ns != 0) << 27;
+    uint64_t bits = (uint64_t)link->state | (uint64_t)peer->delivery.route << 4 |
+                    few(peer->delivery.outstanding) << 6 |
+                    few(peer->delivery.counts.pending) << 8 | few(post->failures) << 10 |
+                    few(link->backoff.failures) << 12 | (uint64_t)peer->preference << 14 |
+                    (uint64_t)post->busy << 16 | (uint64_t)post->parley << 17 |
+                    (uint64_t)post->single << 18 | (uint64_t)link->suspect << 19 |
+                    (uint64_t)(link->carrier != NULL) << 20 |
+                    (uint64_t)(link->inbound != NULL) << 21 | (uint64_t)peer->closing << 22 |
+                    (uint64_t)peer->health.healthy << 23 |
+                    (uint64_t)(link->grace_until_ns != CLOCK_NEVER) << 24 |
+                    (uint64_t)(post->next_ns != CLOCK_NEVER) << 25 |
+                    (uint64_t)link->redial << 26 | (uint64_t)(link->pinged_ns != 0) << 27;
 
     return mixed(UINT64_C(0xcbf29ce484222325), bits);
 }

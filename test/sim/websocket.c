@@ -303,6 +303,8 @@ void wire_on_read(void *subject, uint64_t value)
         return;
     }
     from->read_due = false;
+    if (to->deaf)
+        return; /* ws_read() comes back to it */
     if (from->flight.len > 0)
         read_some(from, to);
     else if (from->ended)
@@ -500,6 +502,17 @@ void ws_want_write(struct ws *ws)
     ws->want_write = true;
     if (ws->open && !ws->closing)
         wire_want_write(ws->internal[0]);
+}
+
+void ws_read(struct ws *ws, bool on)
+{
+    struct end *end = ws->internal[0];
+
+    if (ws->closing || !ws->open || end == NULL)
+        return;
+    end->deaf = !on;
+    if (on)
+        wire_want_read(wire_other(end), 0);
 }
 
 uint64_t ws_ping(struct ws *ws)

@@ -25,6 +25,7 @@ struct end {
     struct bytes pending, flight, in;
     bool opened, write_due, read_due, ended; /* ended: nothing follows what is in flight */
     bool close_sent, handshaking;
+    bool deaf; /* does not read: what comes stays in flight */
     uint16_t peer_code;
     const char *failure;
 };
