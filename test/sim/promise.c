@@ -220,7 +220,7 @@ static void on_result(const parley_result *result, void *user)
     if (message->twice && !result->maybe_duplicate)
         promise_broken("message %u ran twice, and its result does not say so", number);
     if (message->probe && result->outcome != PARLEY_DELIVERED &&
-        result->outcome != PARLEY_SENT && !sim.nodes[stream->to].refused_without_memory)
+        result->outcome != PARLEY_SENT)
         promise_broken("message %u, sent when all was well again, is %s (%s)", number,
                        parley_outcome_name(result->outcome), result->detail);
 }
@@ -327,22 +327,12 @@ void promise_writable(parley_peer peer, void *user)
 
 /* ---- Handler runs ---- */
 
-/* A refusal there is no memory to remember leaves its message unanswered, and with it, over
- * HTTP, the request it came in. */
-static void note_refusal(const struct message_entry *message, struct host *node)
-{
-    if ((message->plan == PLAN_REJECT || message->plan == PLAN_LATER_REJECT) &&
-        node->memory_fails_until > sim.now_ns)
-        node->refused_without_memory = true;
-}
-
 static void finish(struct message_entry *message, parley_status status)
 {
     struct process *process = sim.nodes[message->stream->to].process;
 
     if (process == NULL || process->runtime == NULL || process->life != message->run_life)
         return; /* the token died with its process */
-    note_refusal(message, process->node);
     if (parley_message_finish(process->runtime, message->token, status, "later refused") !=
         PARLEY_OK)
         return;
@@ -443,7 +433,6 @@ parley_verdict promise_handle(const parley_incoming *incoming, char *detail, voi
     message->run_life = process->life;
     message->token.session = 0;
     tally->runs++;
-    note_refusal(message, process->node);
     if (message->plan == PLAN_REJECT) {
         fault_count(FAULT_REJECTED);
         message->refused = true;

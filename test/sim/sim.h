@@ -122,7 +122,6 @@ struct host {
     unsigned upgrade_status;
     uint64_t slow_until, delays_until, names_fail_until, stalls_until;
     uint64_t memory_fails_until;
-    bool refused_without_memory;
     unsigned http_faults; /* requests still to go wrong */
     enum fault http_fault;
     unsigned http_code, http_retry_after_s;
