@@ -82,8 +82,9 @@ test: all ## build and run every test
 test-asan: deps ## the tests under Address, UB and LeakSanitizer
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPT=-O1 SANITIZE=address,undefined test
 
+# The scripts drive one node from other processes: the programs have the threads to watch.
 test-tsan: deps ## the tests under ThreadSanitizer
-	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan OPT=-O1 SANITIZE=thread test
+	$(Q)SCRIPTS=none $(MAKE) --no-print-directory BUILD=$(BUILD)/tsan OPT=-O1 SANITIZE=thread test
 
 # Coverage is measured with the fuzzers themselves: one build serves both.
 FUZZ_SECONDS ?= 60

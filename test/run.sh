@@ -2,7 +2,7 @@
 # Runs the test programs given as arguments, one after the other, then the scripts of
 # test/interop and test/differential, and prints a table of what those of test/interop played:
 # other programs in front of real nodes. One line per program; a failing program's log in
-# full. The last line is "N passed, M failed": tests of the programs, failed programs and
+# full. SCRIPTS=none leaves the scripts out. The last line is "N passed, M failed": tests of the programs, failed programs and
 # scripts.
 set -u
 
@@ -73,7 +73,7 @@ table=$logs/interop # rows "PEER | DIRECTION | TRANSPORT | CASES | PASSED" of al
 : >"$table"
 for script in test/interop/*.py test/interop/*.js test/interop/*.sh \
     test/differential/test_*.py; do
-    [ -f "$script" ] || continue
+    [ -f "$script" ] && [ "${SCRIPTS:-all}" = all ] || continue
     name=${script#test/}
     log=$logs/$(echo "$name" | tr / -).log
     scripts=$((scripts + 1))
@@ -113,7 +113,7 @@ awk -F ' [|] ' '
 
 # What the JSON scanner, Python and Node made of the same documents, up to the sums.
 for log in "$logs"/differential-*.log; do
-    [ -s "$log" ] && sed '/^$/q' "$log"
+    [ "$scripts" -gt 0 ] && [ -s "$log" ] && sed '/^$/q' "$log"
 done
 
 [ "$scripts" -eq 0 ] || of_scripts=", $scripts_ok of $scripts scripts"
