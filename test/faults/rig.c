@@ -45,6 +45,7 @@ void rig_options(parley_options *options)
     options->ttl_ms = 20000;
     options->connect_timeout_ms = 1000;
     options->connect_grace_ms = 60;
+    options->breaker_failures = 0; /* no pause after what is broken on purpose */
     options->reconnect_min_ms = 5;
     options->reconnect_max_ms = 100;
     options->heartbeat_interval_ms = 300;

@@ -74,6 +74,9 @@ static void check_against(const struct world *world)
         const char *detail = receive_rejection(receive, i);
 
         FUZZ_CHECK((detail != NULL) == kept);
+        FUZZ_CHECK(world->fates[i] != SKIPPED || !receive_arrived(receive, i));
+        FUZZ_CHECK(receive_answered(receive, i) ==
+                   (i < world->base || world->fates[i] != BEGUN));
         FUZZ_CHECK(!kept || strtoull(detail, NULL, 10) == i || world->was_short);
     }
 }
