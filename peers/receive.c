@@ -270,8 +270,11 @@ enum receive_decision receive_begin_old(struct receive *receive, uint64_t number
     if (number <= receive->watermark)
         return RECEIVE_REPEAT;
     next = receive->watermark + 1;
-    if (receive->ack_seq == receive->watermark)
+    if (receive->ack_seq == receive->watermark) {
         skip(receive, number - 1);
+        note_gap(receive, next, number - 1); /* whether the message begins now or not */
+        next = number;
+    }
     count = number - receive->watermark;
     if (count > receive->in_flight_max - (receive->watermark - receive->ack_seq))
         return RECEIVE_FULL;
@@ -327,7 +330,7 @@ void receive_check(const struct receive *receive)
     for (uint32_t i = 0; i < receive->skipped_len; i++) {
         const struct receive_range *gap = &receive->skipped[i];
 
-        assert(gap->first <= gap->last && gap->last < receive->watermark);
+        assert(gap->first <= gap->last && gap->last <= receive->watermark);
         assert(gap->first > (i == 0 ? receive->unsure : receive->skipped[i - 1].last));
     }
     for (uint32_t i = 0; i < receive->rejected_len; i++) {
