@@ -207,16 +207,16 @@ static void after_acknowledgement(struct peer *peer, parley_status status,
     if (status == PARLEY_OK) {
         peer->post.single = false;
         after_answer(peer, base_before);
-    } else if (status ==
-               PARLEY_ENOMEM) { /* ours to read again, and no failure of the peer's */
-        may_have_run(peer);
-        delivery_untry(&peer->delivery);
-        delivery_lost(&peer->delivery);
-        post_wait(peer, peer->runtime->options.http_backoff_ms);
-    } else {
-        may_have_run(peer);
-        after_failure(peer, true, "malformed acknowledgement");
+        return;
     }
+    may_have_run(peer);
+    if (status != PARLEY_ENOMEM) {
+        after_failure(peer, true, "malformed acknowledgement");
+        return;
+    }
+    delivery_untry(&peer->delivery); /* ours to read again, and no failure of the peer's */
+    delivery_lost(&peer->delivery);
+    post_wait(peer, peer->runtime->options.http_backoff_ms);
 }
 
 /* It answers, so it is well. */

@@ -81,6 +81,16 @@ static void apply_way(enum target_way way, parley_peer_options *options)
     options->preference_set = true;
 }
 
+/* @return the index of `name`; -1: it is none of them */
+static int index_of(const char *const *names, size_t len, const char *name)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (strcmp(names[i], name) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
 static enum cli_exit apply_dialect(const struct target_flags *flags,
                                    const struct cli_setup *setup, parley_peer_options *options)
 {
@@ -91,17 +101,17 @@ static enum cli_exit apply_dialect(const struct target_flags *flags,
         [PARLEY_DIALECT_SERVICE] = "service",
     };
 
+    int found;
+
     if (flags->dialect == NULL)
         return CLI_OK;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(names[i], flags->dialect) == 0) {
-            options->dialect = (parley_dialect)i;
-            return CLI_OK;
-        }
-    }
-    return cli_fail(setup, CLI_USAGE,
-                    "--dialect %.40s: expected auto, parley, manager or service",
-                    flags->dialect);
+    found = index_of(names, sizeof(names) / sizeof(names[0]), flags->dialect);
+    if (found < 0)
+        return cli_fail(setup, CLI_USAGE,
+                        "--dialect %.40s: expected auto, parley, manager or service",
+                        flags->dialect);
+    options->dialect = (parley_dialect)found;
+    return CLI_OK;
 }
 
 static enum cli_exit apply_version(const struct target_flags *flags,
@@ -113,16 +123,16 @@ static enum cli_exit apply_version(const struct target_flags *flags,
         [PARLEY_ENVELOPE_0_3] = "0.3",
     };
 
+    int found;
+
     if (flags->version == NULL)
         return CLI_OK;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(names[i], flags->version) == 0) {
-            options->envelope_version = (parley_envelope_version)i;
-            return CLI_OK;
-        }
-    }
-    return cli_fail(setup, CLI_USAGE, "--envelope-version %.40s: expected auto, 1.0 or 0.3",
-                    flags->version);
+    found = index_of(names, sizeof(names) / sizeof(names[0]), flags->version);
+    if (found < 0)
+        return cli_fail(setup, CLI_USAGE,
+                        "--envelope-version %.40s: expected auto, 1.0 or 0.3", flags->version);
+    options->envelope_version = (parley_envelope_version)found;
+    return CLI_OK;
 }
 
 static enum cli_exit apply(const struct target_flags *flags, const struct cli_setup *setup,
