@@ -268,7 +268,8 @@ typedef struct parley_options {
 
     /* transport */
     parley_preference preference;
-    uint32_t ttl_ms; /**< time a message has to get its result */
+    uint32_t ttl_ms;                /**< time a message has to get its result */
+    uint32_t chunk_threshold_bytes; /**< longer payloads go to older peers in chunks */
 
     /* transport.websocket */
     bool websocket_enabled; /**< false: as PARLEY_HTTP_ONLY */
@@ -303,8 +304,13 @@ typedef struct parley_options {
     uint32_t json_depth_max;
     uint32_t connections_max;
     uint32_t guests_max;
-    uint32_t session_idle_s; /**< how long an inbound session outlives its connection */
-    uint32_t nonces_max;     /**< message ids and nonces remembered of one older sender */
+    uint32_t session_idle_s;      /**< how long an inbound session outlives its connection */
+    uint32_t nonces_max;          /**< message ids and nonces remembered of one older sender */
+    uint32_t transfer_bytes_max;  /**< a payload that travels in chunks */
+    uint32_t transfer_chunks_max; /**< and how many those may be */
+    uint32_t transfers_max;       /**< unfinished ones of one sender */
+    uint64_t transfer_memory_bytes_max; /**< unfinished ones of all senders */
+    uint32_t transfer_idle_s;           /**< unfinished and without a new chunk: forgotten */
 
     /* peers */
     const parley_peer_entry *peers;

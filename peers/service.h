@@ -18,6 +18,7 @@
 #include "peers/json.h"
 #include "peers/registry.h"
 #include "peers/session_table.h"
+#include "peers/transfer_in.h"
 #include "runtime/actor.h"
 #include "runtime/alloc.h"
 #include "runtime/log.h"
@@ -119,6 +120,7 @@ struct parley {
 
     struct registry registry;
     struct session_table sessions;
+    struct transfers_in transfers; /* chunks of unfinished ones */
     struct handlers handlers;
 
     _Atomic(uint32_t) starved;     /* refusals because the runtime's own bound was reached */
