@@ -536,6 +536,16 @@ PARLEY_API parley_status parley_ping(parley *runtime, parley_peer peer,
 
 /* ---- Sending ----------------------------------------------------------------------- */
 
+/**
+ * Tells how far a message is that travels in chunks: about ten times a second at most, and
+ * when it has been delivered. `acknowledged` of `bytes` falls again when the receiver has
+ * lost what it had. Of any other message it is told once, when it has been delivered.
+ *
+ * @param user as given to parley_send()
+ */
+typedef void (*parley_progress_fn)(parley_id id, uint64_t acknowledged, uint64_t bytes,
+                                   void *user);
+
 /** One message to post. */
 typedef struct parley_message {
     size_t size;
@@ -544,6 +554,8 @@ typedef struct parley_message {
     size_t payload_len;  /**< bytes at `payload` */
     uint32_t ttl_ms;     /**< 0: the peer's setting */
     parley_hint hint;
+    bool in_order; /**< if it travels in chunks: what is posted later waits for its end */
+    parley_progress_fn progress; /**< NULL: none */
 } parley_message;
 
 /** Fills `message` with the defaults and these three members. */
@@ -570,17 +582,22 @@ typedef void (*parley_result_fn)(const parley_result *result, void *user);
  * Posts one message to a peer's mailbox.
  *
  * The message is copied. Messages of one thread to one peer are handled by the peer in the
- * order of these calls.
+ * order of these calls. A payload beyond message_bytes_max (to an older peer, beyond
+ * chunk_threshold_bytes) travels in chunks and has one result for the whole; messages posted
+ * later may then be handled before it, unless it is `in_order`.
+ *
+ * A message beyond message_bytes_max may be larger than the mailbox: it takes at most three
+ * quarters of the mailbox's bytes, so that one is accepted when little else is waiting.
  *
  * @param done   runs exactly once if and only if the message was accepted, on a worker,
  *               never inside this call; may be NULL
  * @param user   given to `done`
  * @param ret_id names the message; may be NULL
  * @return PARLEY_OK (accepted); PARLEY_EINVAL (type, hint, or payload not one JSON object);
- *         PARLEY_ETOOBIG (message_bytes_max, or larger than the mailbox); PARLEY_EAGAIN
- *         (mailbox or runtime full: wait for parley_on_writable()); PARLEY_EUNKNOWN (never a
- *         peer of this runtime); PARLEY_ECLOSED (removed, draining); PARLEY_ENOMEM;
- *         PARLEY_EFORK
+ *         PARLEY_ETOOBIG (beyond both message_bytes_max and transfer_bytes_max, or larger than
+ *         the mailbox or the runtime's memory); PARLEY_EAGAIN (mailbox or runtime full: wait
+ *         for parley_on_writable()); PARLEY_EUNKNOWN (never a peer of this runtime);
+ *         PARLEY_ECLOSED (removed, draining); PARLEY_ENOMEM; PARLEY_EFORK
  * Makes no system call and takes no lock.
  * Source: transport/PROTOCOL.md, The envelope.
  */
