@@ -350,12 +350,15 @@ static enum chunk_result look(struct chunks *chunks, struct chunk_transfer *tran
                               struct chunk_transfer **ret_transfer,
                               char reason[CHUNK_REASON_MAX])
 {
-    if (transfer->len == transfer->total) {
+    bool last = place->index + 1 == place->total;
+
+    /* Who goes by the order has more to come until then, were it for the second time. */
+    if (transfer->len == transfer->total && (last || !place->ordered)) {
         detach(chunks, transfer);
         *ret_transfer = transfer;
         return CHUNK_COMPLETE;
     }
-    if (place->ordered && place->index + 1 == place->total) {
+    if (place->ordered && last) {
         snprintf(reason, CHUNK_REASON_MAX, CHUNKS_MISSING "%u", first_missing(transfer));
         return CHUNK_REFUSED;
     }
@@ -463,7 +466,7 @@ static uint64_t check_transfer(const struct chunk_transfer *transfer)
 {
     uint64_t bytes = 0;
 
-    assert(transfer->len < transfer->total || transfer->total == 0);
+    assert(transfer->len <= transfer->total);
     assert(transfer->len <= transfer->capacity);
     for (uint32_t i = 0; i < transfer->len; i++) {
         const struct chunk_piece *piece = transfer->pieces[i];

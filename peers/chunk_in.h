@@ -78,7 +78,8 @@ enum chunk_result {
 struct chunk_place {
     const char *sender, *id;
     uint64_t index, total;
-    bool ordered; /* with the last index: refuse it if anything is missing (it is kept) */
+    bool ordered; /* nothing is complete before the last index comes, or comes again; that one
+                     is refused if anything is missing, and kept */
 };
 
 #define CHUNK_REASON_MAX 80

@@ -532,6 +532,28 @@ static void a_sender_in_order_is_told_what_is_missing(void)
     world_fini(&w);
 }
 
+/* What is sent again from the first missing one on: complete with the last, not before. */
+static void the_last_one_completes_for_a_sender_in_order(void)
+{
+    static const uint64_t indices[] = {2, 3, 0, 1, 2, 3};
+    static const enum chunk_result expected[] = {CHUNK_STORED, CHUNK_REFUSED, CHUNK_STORED,
+                                                 CHUNK_STORED, CHUNK_REPEAT,  CHUNK_COMPLETE};
+    struct world w;
+
+    world_init(&w, &roomy);
+    for (int i = 0; i < 6; i++) {
+        const struct chunk_place place = {"s", "x", indices[i], 4, true};
+
+        CHECK_U64(chunks_add(&w.chunks, &place, chunk_piece_new(&w.alloc, "AAAA", 4), NOW,
+                             &w.transfer, w.reason),
+                  expected[i]);
+        chunks_check(&w.chunks);
+    }
+    CHECK_STATUS(join(&w), OK);
+    CHECK_U64(w.len, 12);
+    world_fini(&w);
+}
+
 static const struct check_test tests[] = {
     {"the chunks of an older sender", chunks_of_an_older_sender},
     {"the threshold of an older sender", threshold_of_an_older_sender},
@@ -546,6 +568,8 @@ static const struct check_test tests[] = {
     {"bound of transfers", bound_of_transfers},
     {"unfinished transfers are forgotten", unfinished_transfers_are_forgotten},
     {"a sender in order is told what is missing", a_sender_in_order_is_told_what_is_missing},
+    {"the last one completes, for a sender in order",
+     the_last_one_completes_for_a_sender_in_order},
 };
 
 CHECK_MAIN("chunk", tests)
