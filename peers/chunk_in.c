@@ -14,6 +14,7 @@
 
 struct chunk_sender {
     UT_hash_handle hh;
+    struct chunk_transfer *first; /* at most transfers_max, and complete ones */
     uint32_t transfers;
     uint64_t memory;
     char name[];
@@ -185,7 +186,11 @@ static void detach(struct chunks *chunks, struct chunk_transfer *transfer)
 void chunks_release(struct chunks *chunks, struct chunk_transfer *transfer)
 {
     struct chunk_sender *sender = transfer->sender;
+    struct chunk_transfer **at = &sender->first;
 
+    while (*at != transfer)
+        at = &(*at)->next;
+    *at = transfer->next;
     assert(chunks->memory >= transfer->memory && sender->memory >= transfer->memory);
     chunks->memory -= transfer->memory;
     sender->memory -= transfer->memory;
@@ -235,10 +240,32 @@ static size_t make_name(const struct chunk_place *place, char name[NAME_BYTES])
     return (size_t)len + 1 + (size_t)id_len;
 }
 
+static bool is_given_up(const struct chunk_transfer *transfer, const struct chunk_place *place)
+{
+    return place->ordered && place->session != 0 && transfer->session == place->session &&
+           !transfer->complete;
+}
+
+/* A sender in order has gone on to its next one. The sender may go with its last transfer. */
+static void drop_given_up(struct chunks *chunks, struct chunk_sender *sender,
+                          const struct chunk_place *place)
+{
+    struct chunk_transfer *transfer = sender->first, *next;
+
+    sender->transfers++; /* stays */
+    for (; transfer != NULL; transfer = next) {
+        next = transfer->next;
+        if (is_given_up(transfer, place))
+            drop(chunks, transfer);
+    }
+    sender->transfers--;
+}
+
 /* The sender is there, and may have one more. */
 static enum chunk_result begin(struct chunks *chunks, struct chunk_sender *sender,
-                               const char *name, size_t name_len, uint64_t total,
-                               uint64_t now_ns, struct chunk_transfer **ret_transfer)
+                               const char *name, size_t name_len,
+                               const struct chunk_place *place, uint64_t now_ns,
+                               struct chunk_transfer **ret_transfer)
 {
     const struct alloc *alloc = chunks->alloc;
     struct chunk_transfer *transfer = alloc_zeroed(alloc, sizeof(*transfer) + name_len);
@@ -253,7 +280,10 @@ static enum chunk_result begin(struct chunks *chunks, struct chunk_sender *sende
         return CHUNK_NO_MEMORY;
     }
     transfer->sender = sender;
-    transfer->total = (uint32_t)total;
+    transfer->next = sender->first;
+    sender->first = transfer;
+    transfer->session = place->ordered ? place->session : 0;
+    transfer->total = (uint32_t)place->total;
     sender->transfers++;
     count(chunks, transfer, sizeof(*transfer) + name_len);
     age_join(chunks, transfer, now_ns);
@@ -276,9 +306,10 @@ static enum chunk_result find_or_begin(struct chunks *chunks, const struct chunk
     sender = find_sender(chunks, place->sender);
     if (sender == NULL)
         return CHUNK_NO_MEMORY;
+    drop_given_up(chunks, sender, place);
     if (sender->transfers >= chunks->limits.transfers_max)
-        return refuse(reason, "too many unfinished transfers");
-    result = begin(chunks, sender, name, len, place->total, now_ns, ret_transfer);
+        return refuse(reason, "too many unfinished transfers"); /* so the sender has some */
+    result = begin(chunks, sender, name, len, place, now_ns, ret_transfer);
     if (result != CHUNK_STORED)
         drop_sender(chunks, sender);
     return result;
@@ -355,6 +386,7 @@ static enum chunk_result look(struct chunks *chunks, struct chunk_transfer *tran
     /* Who goes by the order has more to come until then, were it for the second time. */
     if (transfer->len == transfer->total && (last || !place->ordered)) {
         detach(chunks, transfer);
+        transfer->complete = true;
         *ret_transfer = transfer;
         return CHUNK_COMPLETE;
     }

@@ -39,10 +39,13 @@ struct chunk_sender;
 struct chunk_transfer {
     UT_hash_handle by_name;
     struct chunk_sender *sender;
+    struct chunk_transfer *next;          /* of its sender */
+    uint64_t session;                     /* of a sender in order; 0: any */
     struct chunk_transfer *older, *newer; /* by their last new piece */
     struct chunk_piece **pieces;          /* by index, rising */
     uint32_t len, capacity;
     uint32_t total;
+    bool complete;   /* and no longer of the table */
     uint64_t bytes;  /* of pieces */
     uint64_t memory; /* counted for it */
     uint64_t used_ns;
@@ -80,6 +83,8 @@ struct chunk_place {
     uint64_t index, total;
     bool ordered; /* nothing is complete before the last index comes, or comes again; that one
                      is refused if anything is missing, and kept */
+    uint64_t session; /* with `ordered`: there it has one transfer at a time, and a new one
+                         says that those before it were given up; 0: not known */
 };
 
 #define CHUNK_REASON_MAX 80

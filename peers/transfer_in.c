@@ -135,7 +135,7 @@ static void file(struct session *session, const struct envelope *envelope, uint6
                  struct chunk_piece *piece)
 {
     const struct chunk_place place = {session->sender, chunk->id, chunk->index, chunk->total,
-                                      chunk->ordered};
+                                      chunk->ordered, session->id};
     struct transfers_in *transfers = &session->runtime->transfers;
     struct chunk_transfer *transfer = NULL;
     char reason[CHUNK_REASON_MAX];

@@ -133,8 +133,9 @@ static void file(struct world *world, struct fuzz_script *script, uint8_t how)
     uint64_t index = fuzz_byte(script) % (world->total + 2);
     size_t from = index * world->cut < world->text_len ? index * world->cut : 0;
     size_t some = world->text_len - from < world->cut ? world->text_len - from : world->cut;
-    struct chunk_place place = {names[how & 1], names[how >> 1 & 3], index,
-                                world->total + (how >> 6 == 3), (how & 8) != 0};
+    struct chunk_place place = {names[how & 1], names[how >> 1 & 3],
+                                index,          world->total + (how >> 6 == 3),
+                                (how & 8) != 0, (how >> 6) & 1};
     struct chunk_piece *piece = chunk_piece_new(&world->alloc, world->text + from, some);
     struct chunk_transfer *transfer = NULL;
     char reason[CHUNK_REASON_MAX] = "";

@@ -51,7 +51,7 @@ static enum chunk_result add_at(struct world *w, const char *sender, const char 
                                 uint64_t index, uint64_t total, const char *text, size_t len,
                                 uint64_t now_ns)
 {
-    const struct chunk_place place = {sender, id, index, total, false};
+    const struct chunk_place place = {sender, id, index, total, false, 0};
     struct chunk_piece *piece = chunk_piece_new(&w->alloc, text, len);
     enum chunk_result result =
         chunks_add(&w->chunks, &place, piece, now_ns, &w->transfer, w->reason);
@@ -462,7 +462,7 @@ static void bounds_of_bytes(void)
     CHECK_U64(add_at(&w, "a", "y", 1, 9, text, 1000, NOW), CHUNK_REFUSED);
     CHECK_CONTAINS(w.reason, "of one sender");
     for (int i = 0; i < 20; i++) {
-        char name[8];
+        char name[16];
 
         snprintf(name, sizeof(name), "b%d", i);
         add_at(&w, name, "x", 0, 9, text, 1000, NOW);
@@ -508,7 +508,7 @@ static void unfinished_transfers_are_forgotten(void)
 
 static void a_sender_in_order_is_told_what_is_missing(void)
 {
-    struct chunk_place last = {"s", "x", 3, 4, true};
+    struct chunk_place last = {"s", "x", 3, 4, true, 0};
     uint64_t from = 0;
     struct world w;
 
@@ -542,7 +542,7 @@ static void the_last_one_completes_for_a_sender_in_order(void)
 
     world_init(&w, &roomy);
     for (int i = 0; i < 6; i++) {
-        const struct chunk_place place = {"s", "x", indices[i], 4, true};
+        const struct chunk_place place = {"s", "x", indices[i], 4, true, 0};
 
         CHECK_U64(chunks_add(&w.chunks, &place, chunk_piece_new(&w.alloc, "AAAA", 4), NOW,
                              &w.transfer, w.reason),
@@ -551,6 +551,34 @@ static void the_last_one_completes_for_a_sender_in_order(void)
     }
     CHECK_STATUS(join(&w), OK);
     CHECK_U64(w.len, 12);
+    world_fini(&w);
+}
+
+/* One after the other in a session: a new one says that the one before was given up. */
+static void the_next_one_of_a_session_replaces_what_was_given_up(void)
+{
+    struct chunk_place place = {"s", "", 0, 2, true, 7};
+    char id[16];
+    struct world w;
+
+    world_init(&w, &roomy);
+    add(&w, "other", 0, 2, "AAAA");
+    for (int i = 0; i < 20; i++) {
+        snprintf(id, sizeof(id), "t%d", i);
+        place.id = id;
+        place.session = i % 2 == 0 ? 7 : 8;
+        CHECK_U64(chunks_add(&w.chunks, &place, chunk_piece_new(&w.alloc, "AAAA", 4), NOW,
+                             &w.transfer, w.reason),
+                  CHUNK_STORED);
+        chunks_check(&w.chunks);
+    }
+    CHECK_U64(add(&w, "other", 1, 2, "AAAA"), CHUNK_COMPLETE);
+    CHECK_STATUS(join(&w), OK);
+    place.index = 1;
+    CHECK_U64(chunks_add(&w.chunks, &place, chunk_piece_new(&w.alloc, "AAAA", 4), NOW,
+                         &w.transfer, w.reason),
+              CHUNK_COMPLETE);
+    CHECK_STATUS(join(&w), OK);
     world_fini(&w);
 }
 
@@ -570,6 +598,8 @@ static const struct check_test tests[] = {
     {"a sender in order is told what is missing", a_sender_in_order_is_told_what_is_missing},
     {"the last one completes, for a sender in order",
      the_last_one_completes_for_a_sender_in_order},
+    {"the next one of a session replaces what was given up",
+     the_next_one_of_a_session_replaces_what_was_given_up},
 };
 
 CHECK_MAIN("chunk", tests)
