@@ -280,8 +280,7 @@ typedef struct parley_options {
     uint32_t reconnect_attempts; /**< after these, one probe a minute or the next send */
     uint32_t heartbeat_interval_ms;
     uint32_t heartbeat_grace_ms;
-    uint32_t
-        ack_timeout_ms; /**< silence of an older peer after which a message counts as sent */
+    uint32_t ack_timeout_ms; /**< silence of an older peer before a message counts as sent */
     uint32_t batch_bytes_max;
     uint32_t in_flight_max;
     bool parley_protocol; /**< false: neither offers nor uses parley/1 */
@@ -295,31 +294,28 @@ typedef struct parley_options {
     uint32_t http_response_bytes_max;
 
     /* security */
-    const char
-        *jwt_secret;     /**< secret that callers' tokens are signed with; NULL: no tokens */
-    bool token_in_query; /**< accept a token as `token=` in the URL, too */
+    const char *jwt_secret; /**< that callers' tokens are signed with; NULL: no tokens */
+    bool token_in_query;    /**< accept a token as `token=` in the URL, too */
 
     /* limits */
     uint32_t message_bytes_max;
     uint32_t json_depth_max;
     uint32_t connections_max;
     uint32_t guests_max;
-    uint32_t session_idle_s;      /**< how long an inbound session outlives its connection */
-    uint32_t nonces_max;          /**< message ids and nonces remembered of one older sender */
-    uint32_t transfer_bytes_max;  /**< a payload that travels in chunks */
-    uint32_t transfer_chunks_max; /**< and how many those may be */
-    uint32_t transfers_max;       /**< unfinished ones of one sender */
-    uint64_t transfer_memory_bytes_max; /**< unfinished ones of all senders */
-    uint32_t transfer_idle_s;           /**< unfinished and without a new chunk: forgotten */
+    uint32_t session_idle_s; /**< how long an inbound session outlives its connection */
+    uint32_t nonces_max;     /**< message ids and nonces remembered of one older sender */
+    uint32_t transfer_bytes_max, transfer_chunks_max; /**< of a payload in chunks */
+    uint32_t transfers_max,
+        transfer_idle_s;                /**< unfinished ones of a sender; forgotten then */
+    uint64_t transfer_memory_bytes_max; /**< of all unfinished ones */
 
     /* peers */
     const parley_peer_entry *peers;
     size_t peers_len;
 
     /* not in the file */
-    parley_message_fn
-        on_message; /**< handler of all types, as parley_on_message() with NULL sets
-                         it, but there before the first connection; may be NULL */
+    parley_message_fn on_message; /**< as parley_on_message() with NULL `type` sets it, but
+                                       there before the first connection; may be NULL */
     void *on_message_user;
     const parley_allocator *allocator; /**< NULL: malloc */
     parley_log_fn log;                 /**< NULL: silent */
@@ -536,15 +532,10 @@ PARLEY_API parley_status parley_ping(parley *runtime, parley_peer peer,
 
 /* ---- Sending ----------------------------------------------------------------------- */
 
-/**
- * Tells how far a message is that travels in chunks: about ten times a second at most, and
- * when it has been delivered. `acknowledged` of `bytes` falls again when the receiver has
- * lost what it had. Of any other message it is told once, when it has been delivered.
- *
- * @param user as given to parley_send()
- */
-typedef void (*parley_progress_fn)(parley_id id, uint64_t acknowledged, uint64_t bytes,
-                                   void *user);
+/** Tells how much of a message in chunks is acknowledged: some ten times a second at most, and
+ *  when it has been delivered, as any other then. `done` falls when the receiver has lost what
+ *  it had. `user` is that of parley_send(). */
+typedef void (*parley_progress_fn)(parley_id id, uint64_t done, uint64_t bytes, void *user);
 
 /** One message to post. */
 typedef struct parley_message {
@@ -583,11 +574,9 @@ typedef void (*parley_result_fn)(const parley_result *result, void *user);
  *
  * The message is copied. Messages of one thread to one peer are handled by the peer in the
  * order of these calls. A payload beyond message_bytes_max (to an older peer, beyond
- * chunk_threshold_bytes) travels in chunks and has one result for the whole; messages posted
- * later may then be handled before it, unless it is `in_order`.
- *
- * A message beyond message_bytes_max may be larger than the mailbox: it takes at most three
- * quarters of the mailbox's bytes, so that one is accepted when little else is waiting.
+ * chunk_threshold_bytes) travels in chunks, with one result for the whole; messages posted
+ * later may be handled before it, unless it is `in_order`. Beyond message_bytes_max it takes
+ * three quarters of the mailbox's bytes at most, so that one larger than these is accepted.
  *
  * @param done   runs exactly once if and only if the message was accepted, on a worker,
  *               never inside this call; may be NULL

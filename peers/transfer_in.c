@@ -53,7 +53,7 @@ static const char *run_whole(struct session *session, const struct envelope *env
     const struct json_limits limits = {.depth_max = options->json_depth_max + 1,
                                        .bytes_max = (uint32_t)len + 1};
     struct envelope inner = *envelope;
-    struct chunk_whole whole;
+    struct chunk_whole whole = {.payload_len = 0};
     struct json_error error;
     struct json_doc doc;
     const char *wrong;
@@ -134,8 +134,8 @@ static void file(struct session *session, const struct envelope *envelope, uint6
                  parley_transport transport, const struct chunk *chunk,
                  struct chunk_piece *piece)
 {
-    const struct chunk_place place = {session->sender, chunk->id, chunk->index, chunk->total,
-                                      chunk->ordered, session->id};
+    const struct chunk_place place = {session->sender, chunk->id,      chunk->index,
+                                      chunk->total,    chunk->ordered, session->id};
     struct transfers_in *transfers = &session->runtime->transfers;
     struct chunk_transfer *transfer = NULL;
     char reason[CHUNK_REASON_MAX];
