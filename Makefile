@@ -29,12 +29,16 @@ RIVAL_SRC := $(wildcard bench/rivals/*.c)
 TEST_SRC  := $(sort $(wildcard test/test_*.c test/*/test_*.c))
 TEST_LIB  := test/check.c
 HELPERS   := $(BUILD)/test/differential/json_judge $(BUILD)/test/interop/driver
+FAULTS_SRC := $(wildcard test/faults/*.c)
 FUZZ_SRC  := $(sort $(wildcard test/fuzz/*.c))
+SIM_SRC   := $(wildcard test/sim/*.c)
 
+comma := ,
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
 CLI_OBJ   := $(call obj,$(CLI_SRC))
 BENCH_OBJ := $(call obj,$(BENCH_SRC))
+FAULTS_OBJ := $(call obj,$(FAULTS_SRC))
 TESTS     := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 RIVALS    := $(patsubst bench/rivals/%.c,$(BUILD)/rivals/%,$(RIVAL_SRC))
 FUZZERS   := $(patsubst test/fuzz/%.c,$(BUILD)/fuzzers/%,$(FUZZ_SRC))
@@ -44,8 +48,8 @@ LIBS     := $(BUILD)/libparley.a $(BUILD)/libparley.so.0
 PROGRAMS := $(BUILD)/parley $(BUILD)/parley-bench $(RIVALS)
 
 .DEFAULT_GOAL := all
-.PHONY: help deps deps-bench deps-fuzz run all test test-asan test-tsan fuzz fuzz-plants bench lint format install \
-        clean nightly
+.PHONY: help deps deps-bench deps-fuzz run all test test-asan test-tsan fuzz fuzz-plants faults \
+        sim sim-mutants bench lint format install clean nightly
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -87,6 +91,10 @@ FUZZ_JOBS    ?= 2
 FUZZ_MAKE     = $(MAKE) --no-print-directory CC=clang OPT=-O1 COVERAGE=1 \
                 SANITIZE=fuzzer-no-link,address,undefined
 
+faults: deps ## real faults between two processes, at each byte of a session; FAULTS=quick: a sample
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/faults
+	$(Q)$(BUILD)/faults
+
 fuzz: deps-fuzz ## every fuzz target for FUZZ_SECONDS, FUZZ_JOBS at a time; the parsers' coverage
 	+$(Q)$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz fuzzers
 	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_JOBS=$(FUZZ_JOBS) sh test/fuzz/run.sh $(BUILD)/fuzz
@@ -94,6 +102,17 @@ fuzz: deps-fuzz ## every fuzz target for FUZZ_SECONDS, FUZZ_JOBS at a time; the 
 fuzz-plants: deps-fuzz ## plants a bug per fuzz target, which has to find it within 60 s
 	+$(Q)$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz fuzzers
 	$(Q)FUZZ_MAKE="$(FUZZ_MAKE)" sh test/fuzz/plants.sh $(BUILD)/fuzz
+
+# The whole of peers/ and what is pure below it, over a simulated world.
+SEEDS  ?= 1000
+SEED   ?=
+
+sim: deps ## SEEDS simulated runs of several nodes with faults (SEED=n: one of them, aloud)
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/sim
+	$(Q)$(BUILD)/sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+sim-mutants: deps ## does the simulation find each bug in test/sim/mutants?
+	$(Q)BUILD=$(BUILD) sh test/sim/mutants.sh
 
 bench: all ## fan-out beside its rivals
 	$(Q)$(BUILD)/parley-bench fanout --peers 100 --messages 500000 --payload 100 --with-rivals
@@ -109,12 +128,13 @@ format: deps ## rewrite the sources as clang-format wants them
 
 PREFIX ?= /usr/local
 install: all ## install below $(DESTDIR)$(PREFIX)
-	$(Q)install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/doc/parley
+	$(Q)install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/doc/parley/manual
 	$(Q)install $(BUILD)/parley $(BUILD)/parley-bench $(DESTDIR)$(PREFIX)/bin
 	$(Q)install -m 644 $(BUILD)/libparley.a $(BUILD)/libparley.so.0 $(DESTDIR)$(PREFIX)/lib
 	$(Q)ln -sf libparley.so.0 $(DESTDIR)$(PREFIX)/lib/libparley.so
 	$(Q)install -m 644 include/parley.h $(DESTDIR)$(PREFIX)/include
 	$(Q)install -m 644 conf/peer_service.yaml README.md transport/PROTOCOL.md $(DESTDIR)$(PREFIX)/share/doc/parley
+	$(Q)install -m 644 include/manual/*.md $(DESTDIR)$(PREFIX)/share/doc/parley/manual
 
 clean: ## remove what was built
 	$(Q)rm -rf $(BUILD)
@@ -151,6 +171,20 @@ $(BUILD)/test/%: $(BUILD)/obj/test/%.o $(call obj,$(TEST_LIB)) $(BUILD)/libparle
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD    $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcunit
+
+# Their own worker, clock, resolver and transport take the place of the library's.
+SIM_REPLACED := runtime/worker.c runtime/clock.c runtime/resolver.c
+SIM_LIB      := $(filter-out $(SIM_REPLACED),$(wildcard runtime/*.c peers/*.c)) \
+                transport/transport_layer.c transport/url.c transport/backoff.c transport/ws_frame.c
+SIM_WRAP     := getrandom pthread_cond_wait pthread_cond_timedwait pthread_key_create
+
+$(BUILD)/sim: $(call obj,$(SIM_SRC) $(SIM_LIB))
+	$(if $(V),,@echo "  LD    $@")
+	$(Q)$(CC) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(SIM_WRAP)) -o $@ $^ -lcrypto -lyaml -lm
+
+$(BUILD)/faults: $(FAULTS_OBJ) $(BUILD)/libparley.a
+	$(if $(V),,@echo "  LD    $@")
+	$(Q)$(CC) $(LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free -o $@ $^ $(LDLIBS)
 
 $(BUILD)/fuzzers/%: $(BUILD)/obj/test/fuzz/%.o $(BUILD)/libparley.a
 	@mkdir -p $(@D)

@@ -41,6 +41,15 @@ static bool parse_transport(const char *text, parley_preference *ret_preference)
     return false;
 }
 
+static bool parse_chaos(const char *text, enum fanout_chaos *ret_chaos)
+{
+    if (text == NULL)
+        return true;
+    bool network = strcmp(text, "network") == 0;
+    *ret_chaos = network ? FANOUT_CUTS : FANOUT_KILLS;
+    return network || text[0] == '\0' || strcmp(text, "receiver") == 0;
+}
+
 static void print_what(const struct fanout *fanout)
 {
     printf("%s: %" PRIu64 " messages of %" PRIu64 " payload bytes to %" PRIu64
@@ -75,10 +84,16 @@ static int fanout_alone(const struct fanout *fanout, bool json)
     if (json) {
         print_settings_json(fanout);
         report_json(stdout, &report);
+        if (fanout->chaos != FANOUT_PEACE) {
+            fputs(",\"chaos\":", stdout);
+            journal_print(stdout, &report.chaos, true);
+        }
         puts("}");
     } else {
         print_what(fanout);
         report_table(stdout, &report, &title, 1);
+        if (fanout->chaos != FANOUT_PEACE)
+            journal_print(stdout, &report.chaos, false);
     }
     return exit_code(end);
 }
@@ -115,7 +130,7 @@ static int fanout_beside_rivals(const struct fanout *fanout, bool json)
 int command_fanout(int argc, char **argv)
 {
     struct fanout fanout;
-    const char *transport = "auto";
+    const char *transport = "auto", *chaos = NULL;
     bool json = false, with_rivals = false;
     fanout_init(&fanout, "fanout");
     const struct option_spec specs[] = {
@@ -132,6 +147,9 @@ int command_fanout(int argc, char **argv)
          "a node that runs already, instead of starting one"},
         {"kill-receiver-after", "S", OPTION_SECONDS, &fanout.kill_after_s, 0, 0,
          "SIGKILL the receiver S seconds after the start, restart it"},
+        {"chaos", "[=network]", OPTION_WORD, &chaos, 0, 0,
+         "after each eleventh of the messages SIGKILL the receiver and restart it; =network: "
+         "reset its connections"},
         {"with-rivals", NULL, OPTION_FLAG, &with_rivals, 0, 0,
          "run bench/rivals in turn with it; window 64 unless told otherwise"},
         {"workers", "N", OPTION_NUMBER, &fanout.workers, 0, 256,
@@ -145,8 +163,10 @@ int command_fanout(int argc, char **argv)
         return code;
     if (!parse_transport(transport, &fanout.preference))
         return options_wrong("--transport: expected ws, http or auto, not \"%s\"", transport);
-    if (with_rivals && (fanout.url || fanout.kill_after_s > 0))
-        return options_wrong("--with-rivals goes with neither --url nor a kill");
+    if (!parse_chaos(chaos, &fanout.chaos))
+        return options_wrong("--chaos: expected nothing or network, not \"%s\"", chaos);
+    if (with_rivals && (fanout.url || fanout.kill_after_s > 0 || chaos))
+        return options_wrong("--with-rivals goes with neither --url, --chaos nor a kill");
     if (with_rivals && fanout.window == 0)
         fanout.window = RIVALS_WINDOW;
     code = fanout_check(&fanout);

@@ -10,6 +10,8 @@ int command_fanout(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_mailbox(int argc, char **argv);
 
+#define RECEIVE_JOURNAL_FD 3 /* what it has open there with --journal */
+
 /** Hidden: the receiving node, started by the others as a process of its own. */
 int command_receive(int argc, char **argv);
 

@@ -29,6 +29,8 @@ struct run {
     struct node_figures before[FANOUT_NODES_MAX], after[FANOUT_NODES_MAX];
     size_t nodes_len;
     struct load *load;
+    struct journal journal; /* of a chaos run */
+    uint32_t faults;
     uint64_t start_ns, end_ns, last_result_ns, results_seen, progress_ns;
     double client_cpu_s;
     parley_stats stats;
@@ -57,6 +59,8 @@ int fanout_check(const struct fanout *fanout)
         return options_wrong("--payload: with these numbers at least %zu bytes", least);
     if (fanout->kill_after_s > 0 && fanout->url)
         return options_wrong("--kill-receiver-after needs a receiver of its own, not --url");
+    if (fanout->chaos != FANOUT_PEACE && (fanout->url || fanout->kill_after_s > 0))
+        return options_wrong("--chaos goes with neither --url nor --kill-receiver-after");
     return -1;
 }
 
@@ -95,6 +99,29 @@ static bool has_stalled(struct run *run, uint64_t now_ns)
     return now_ns - run->last_result_ns > limit_ms * UINT64_C(1000000);
 }
 
+/* One after each eleventh of the messages. @return false: it could not be done */
+static bool bring_chaos(struct run *run)
+{
+    const struct fanout *fanout = run->fanout;
+    uint64_t share = fanout->messages / (JOURNAL_FAULTS + 1);
+    if (fanout->chaos == FANOUT_PEACE || run->faults == JOURNAL_FAULTS ||
+        load_counts(run->load).results < share * (run->faults + 1))
+        return true;
+    uint64_t began_ns = usage_now_ns();
+    if (fanout->chaos == FANOUT_KILLS) {
+        run->killed = true;
+        if (!node_kill_and_restart(&run->nodes[0]))
+            return false;
+    } else {
+        long cut = node_cut_connections(&run->nodes[0]);
+        if (cut <= 0)
+            return cut == 0; /* none was there: the next look */
+    }
+    run->faults++;
+    journal_fault(&run->journal, began_ns, usage_now_ns());
+    return true;
+}
+
 static bool watch(struct run *run)
 {
     const struct timespec pause = {.tv_nsec = LOOK_EVERY_NS};
@@ -109,6 +136,7 @@ static bool watch(struct run *run)
             run->killed = true;
             good = node_kill_and_restart(&run->nodes[0]);
         }
+        good = good && bring_chaos(run);
         if (now_ns - run->progress_ns >= PROGRESS_EVERY_NS) {
             run->progress_ns = now_ns;
             draw_progress(run, now_ns, false);
@@ -132,6 +160,7 @@ static bool start_nodes(struct run *run)
         node->threads = fanout->threads;
         node->workers = fanout->workers;
         node->no_websocket = i > 0;
+        node->journal = fanout->chaos != FANOUT_PEACE ? &run->journal : NULL;
         if (fanout->url)
             snprintf(node->url, sizeof(node->url), "%s", fanout->url);
         else if (!node_start(node))
@@ -158,6 +187,7 @@ static bool open_load(struct run *run)
         .preference = fanout->preference,
         .urls = urls,
         .urls_len = run->nodes_len,
+        .journal = fanout->chaos != FANOUT_PEACE ? &run->journal : NULL,
     };
     return load_open(&plan, &run->load);
 }
@@ -195,7 +225,8 @@ static bool await_reconnects(struct run *run)
     do {
         if (!load_stats(run->load, &run->stats))
             return false;
-        if (!run->killed || run->stats.ws_reconnects >= peers_dialled(run->fanout))
+        if (!run->killed || run->fanout->chaos != FANOUT_PEACE ||
+            run->stats.ws_reconnects >= peers_dialled(run->fanout))
             return true;
         nanosleep(&pause, NULL);
     } while (usage_now_ns() < until_ns);
@@ -326,11 +357,34 @@ static unsigned judge_receiver(const struct run *run)
     return wrong;
 }
 
+static unsigned judge_chaos(const struct run *run)
+{
+    const struct journal_counts *chaos = &run->report->chaos;
+    const char *title = run->fanout->title;
+    uint64_t messages = run->fanout->messages;
+    unsigned wrong = report_expect(title, "faults", chaos->faults, JOURNAL_FAULTS);
+    wrong +=
+        report_expect(title, "handled_at_least_once", chaos->handled_at_least_once, messages);
+    wrong += report_expect(title, "second_runs_marked", chaos->second_runs_marked,
+                           chaos->second_runs);
+    wrong += report_expect(title, "second_runs_in_flight", chaos->second_runs_in_flight,
+                           chaos->second_runs);
+    wrong +=
+        report_expect(title, "run_twice_by_one_receiver", chaos->run_twice_by_one_receiver, 0);
+    wrong += report_expect(title, "out_of_order", chaos->out_of_order, 0);
+    wrong += report_expect(title, "changed", chaos->changed, 0);
+    if (run->fanout->chaos == FANOUT_CUTS)
+        wrong += report_expect(title, "runs", chaos->runs, messages);
+    return wrong;
+}
+
 static unsigned judge_connections(const struct run *run)
 {
     const struct fanout *fanout = run->fanout;
     const struct report *report = run->report;
     uint64_t dialled = peers_dialled(fanout);
+    if (fanout->chaos != FANOUT_PEACE)
+        return judge_chaos(run);
     if (fanout->kill_after_s > 0 && !run->killed) {
         fprintf(
             stderr,
@@ -350,8 +404,20 @@ static unsigned judge_connections(const struct run *run)
     return report_expect(fanout->title, "reconnects, at least", report->reconnects, dialled);
 }
 
+static bool open_journal(struct run *run)
+{
+    const struct fanout *fanout = run->fanout;
+    if (fanout->chaos == FANOUT_PEACE ||
+        journal_create(&run->journal, fanout->peers, fanout->threads, fanout->messages))
+        return true;
+    perror("parley-bench: journal");
+    return false;
+}
+
 static enum fanout_end measure(struct run *run, struct histogram *latency)
 {
+    if (!open_journal(run))
+        return FANOUT_NOT_RUN;
     if (!start_nodes(run) || !open_load(run))
         return FANOUT_NOT_RUN;
     bool good = post_and_wait(run);
@@ -361,6 +427,8 @@ static enum fanout_end measure(struct run *run, struct histogram *latency)
     fill_costs(run);
     fill_receiver(run);
     fill_latency(run, latency);
+    if (run->journal.file)
+        run->report->chaos = journal_count(&run->journal);
     load_free(run->load);
     unsigned wrong = judge_sender(run) + judge_receiver(run) + judge_connections(run);
     return good && wrong == 0 ? FANOUT_GOOD : FANOUT_WRONG;
@@ -379,6 +447,7 @@ enum fanout_end fanout_run(const struct fanout *fanout, struct report *ret_repor
         end = measure(run, latency);
         for (size_t i = 0; i < run->nodes_len; i++)
             node_stop(&run->nodes[i]);
+        journal_close(&run->journal);
     }
     if (end == FANOUT_NOT_RUN)
         fprintf(stderr, "parley-bench: %s: could not run\n", fanout->title);

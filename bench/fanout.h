@@ -10,6 +10,13 @@
 
 #define FANOUT_NODES_MAX 2
 
+/** What goes wrong after each eleventh of the messages. */
+enum fanout_chaos {
+    FANOUT_PEACE,
+    FANOUT_KILLS, /* the receiver is killed and started again */
+    FANOUT_CUTS,  /* the receiver's connections are reset */
+};
+
 struct fanout {
     const char *title;
     uint64_t peers, messages, payload_bytes, threads, window, workers, ttl_ms;
@@ -19,6 +26,7 @@ struct fanout {
     size_t nodes;              /* 1, or 2 of which the second refuses WebSockets: then every
                                   other peer is reached there */
     double kill_after_s;       /* 0: no kill */
+    enum fanout_chaos chaos;
 };
 
 /** Fills in what every command starts from. */

@@ -20,6 +20,9 @@
 #include "bench/payload.h"
 #include "bench/usage.h"
 
+#define CHAOS_HTTP_ATTEMPTS   100
+#define CHAOS_HTTP_BACKOFF_MS 100
+
 #define TALLIES_MAX 512 /* threads that run callbacks: the workers, 256 at most */
 
 /* What one worker's callbacks saw: written by that thread only. */
@@ -73,8 +76,9 @@ struct load {
     _Atomic(uint32_t) waiting;
 };
 
-/* A message's `user` carries its payload's hash, so that no memory is needed per message;
-   the callbacks find their load here. One load at a time. */
+/* A message's `user` carries its payload's hash, so that no memory is needed per message,
+   or its entry where a journal is kept; the callbacks find their load here. One load at a
+   time. */
 static struct load *running;
 static _Thread_local struct tally *my_tally;
 
@@ -193,11 +197,17 @@ static void on_result(const parley_result *result, void *user)
 {
     struct load *load = running;
     struct tally *tally = tally_here(load);
+    uint64_t hash = (uint64_t)(uintptr_t)user;
     histogram_record(&tally->latency, result->latency_ns);
+    if (load->plan.journal) {
+        struct journal_entry *entry = user;
+        hash = get(&entry->hash);
+        journal_delivered(entry);
+    }
     if (result->outcome == PARLEY_DELIVERED) {
         bool http = result->transport == PARLEY_TRANSPORT_HTTP;
         add(http ? &tally->delivered_http : &tally->delivered_ws, 1);
-        add(&tally->hash_sum, (uint64_t)(uintptr_t)user);
+        add(&tally->hash_sum, hash);
     }
     if (load->plan.window > 0)
         window_give(load, result->peer);
@@ -236,10 +246,12 @@ static bool post_one(struct poster *poster, uint32_t index, parley_message *mess
         return false;
     if (load->plan.window > 0 && !window_take(load, peer))
         return false;
-    payload_write(poster->payload, load->plan.payload_bytes,
-                  (struct payload_key){index, poster->index, position->posted + 1});
+    struct payload_key key = {index, poster->index, position->posted + 1};
+    payload_write(poster->payload, load->plan.payload_bytes, key);
     uint64_t hash = payload_hash(poster->payload, load->plan.payload_bytes);
     void *user = (void *)(uintptr_t)hash; /* NOLINT(performance-no-int-to-ptr) */
+    if (load->plan.journal)
+        user = journal_posted(load->plan.journal, key, hash);
     parley_status status =
         parley_send(load->runtime, peer->handle, message, on_result, user, NULL);
     position->refused = status == PARLEY_EAGAIN;
@@ -304,6 +316,10 @@ static bool open_runtime(struct load *load)
     options.workers = (uint32_t)plan->workers;
     options.preference = plan->preference;
     options.ttl_ms = (uint32_t)plan->ttl_ms;
+    if (plan->journal) { /* a message may meet more kills than it has attempts by default */
+        options.http_attempts = CHAOS_HTTP_ATTEMPTS;
+        options.http_backoff_ms = CHAOS_HTTP_BACKOFF_MS;
+    }
     if (plan->connect_grace_ms > 0)
         options.connect_grace_ms = plan->connect_grace_ms;
     if (options.peers_max < plan->peers)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "bench/histogram.h"
+#include "bench/journal.h"
 #include "parley.h"
 
 struct load;
@@ -27,6 +28,7 @@ struct load_plan {
     parley_preference preference;
     const char *const *urls; /* peer i is reached at urls[i % urls_len] */
     size_t urls_len;
+    const struct journal *journal; /* NULL: none is kept */
 };
 
 struct load_counts {

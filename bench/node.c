@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/commands.h"
 #include "bench/usage.h"
 
 #define START_TIMEOUT_MS 20000
@@ -26,22 +27,23 @@ extern char **environ;
 
 /* ---- the process ---- */
 
-/* Reads "port N\n" from the child. @return 0: it said nothing of the kind in time */
-static unsigned read_port(int output)
+/* Reads "WORD N\n" from the child. @return negative: it said nothing of the kind in time */
+static long read_number(int output, const char *word)
 {
     char line[64] = "";
     size_t len = 0;
     struct pollfd ready = {.fd = output, .events = POLLIN};
     while (len < sizeof(line) - 1 && !memchr(line, '\n', len)) {
         if (poll(&ready, 1, START_TIMEOUT_MS) != 1)
-            return 0;
+            return -1;
         ssize_t got = read(output, line + len, sizeof(line) - 1 - len);
         if (got <= 0)
-            return 0;
+            return -1;
         len += (size_t)got;
     }
     line[len] = '\0';
-    return strncmp(line, "port ", 5) == 0 ? (unsigned)strtoul(line + 5, NULL, 10) : 0;
+    size_t word_len = strlen(word);
+    return strncmp(line, word, word_len) == 0 ? strtol(line + word_len, NULL, 10) : -1;
 }
 
 static bool spawn(struct node_process *node, char *const argv[], int input, int output)
@@ -52,6 +54,8 @@ static bool spawn(struct node_process *node, char *const argv[], int input, int 
     bool good =
         posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO) == 0 &&
         posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO) == 0 &&
+        (!node->journal || posix_spawn_file_actions_adddup2(&actions, node->journal->fd,
+                                                            RECEIVE_JOURNAL_FD) == 0) &&
         posix_spawn(&node->process, "/proc/self/exe", &actions, NULL, argv, environ) == 0;
     posix_spawn_file_actions_destroy(&actions);
     return good;
@@ -71,19 +75,24 @@ static bool start(struct node_process *node, bool midway)
         argv[argc++] = "--midway";
     if (node->no_websocket)
         argv[argc++] = "--no-websocket";
+    if (node->journal) {
+        argv[argc++] = "--journal";
+        journal_new_life(node->journal);
+    }
     int in[2] = {-1, -1}, out[2] = {-1, -1};
     unsigned seen = 0;
     if (pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0 &&
         spawn(node, argv, in[0], out[1])) {
         close(out[1]);
         out[1] = -1;
-        seen = read_port(out[0]);
+        long port_seen = read_number(out[0], "port ");
+        seen = port_seen > 0 ? (unsigned)port_seen : 0;
     }
     close(in[0]);
-    close(out[0]);
     if (out[1] >= 0)
         close(out[1]);
     node->input = in[1];
+    node->output = out[0];
     node->port = (uint16_t)seen;
     snprintf(node->url, sizeof(node->url), "http://127.0.0.1:%u", seen);
     if (seen == 0)
@@ -104,7 +113,16 @@ bool node_kill_and_restart(struct node_process *node)
     if (wait4(node->process, NULL, 0, &usage) == node->process)
         node->killed_cpu_s += usage_seconds(&usage);
     close(node->input);
+    close(node->output);
     return start(node, true);
+}
+
+long node_cut_connections(struct node_process *node)
+{
+    long count = write(node->input, "c", 1) == 1 ? read_number(node->output, "cut ") : -1;
+    if (count < 0)
+        fputs("parley-bench: the receiving node did not cut its connections\n", stderr);
+    return count;
 }
 
 void node_stop(struct node_process *node)
@@ -112,6 +130,7 @@ void node_stop(struct node_process *node)
     if (node->process <= 0)
         return;
     close(node->input);
+    close(node->output);
     const struct timespec pause = {.tv_nsec = 10000000};
     for (unsigned i = 0; i < 1000; i++) {
         if (waitpid(node->process, NULL, WNOHANG) != 0) {

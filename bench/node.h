@@ -12,14 +12,18 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "bench/journal.h"
+
 struct node_process {
     pid_t process; /* 0: none; it runs elsewhere */
-    int input;     /* its standard input: closing it ends it */
+    int input;     /* its standard input: closing it ends it, a byte cuts its connections */
+    int output;    /* its standard output */
     uint16_t port;
     char url[512];
     uint64_t peers, threads, workers;
     bool no_websocket;
-    double killed_cpu_s; /* CPU seconds of processes that were killed */
+    struct journal *journal; /* NULL: it keeps none */
+    double killed_cpu_s;     /* CPU seconds of processes that were killed */
 };
 
 /** What GET /stats says. */
@@ -35,6 +39,10 @@ bool node_start(struct node_process *node);
 
 /** SIGKILLs it and starts another one on its port. @return false: told on stderr */
 bool node_kill_and_restart(struct node_process *node);
+
+/** Has it reset all its connections, and waits until it has. @return how many there were;
+ *  negative: it did not answer, told on stderr */
+long node_cut_connections(struct node_process *node);
 
 /** Ends it and waits. Nothing happens when it runs elsewhere. */
 void node_stop(struct node_process *node);

@@ -29,7 +29,8 @@ static void print_help(const char *usage, const struct option_spec *specs, size_
     printf("%s\n", usage);
     for (size_t i = 0; i < specs_len; i++) {
         char left[64];
-        snprintf(left, sizeof(left), "--%s%s%s", specs[i].name, specs[i].argument ? " " : "",
+        bool apart = specs[i].argument && specs[i].kind != OPTION_WORD;
+        snprintf(left, sizeof(left), "--%s%s%s", specs[i].name, apart ? " " : "",
                  specs[i].argument ? specs[i].argument : "");
         printf("  %-26s %s", left, specs[i].help);
         if (specs[i].kind == OPTION_NUMBER)
@@ -80,6 +81,7 @@ static int take(const struct option_spec *spec, const char *text)
     case OPTION_SECONDS:
         return take_seconds(spec, text);
     case OPTION_TEXT:
+    case OPTION_WORD:
         *(const char **)spec->value = text;
         return -1;
     case OPTION_FLAG:
@@ -106,6 +108,8 @@ int options_parse(const char *usage, const struct option_spec *specs, size_t spe
             *(bool *)spec->value = true;
             continue;
         }
+        if (spec->kind == OPTION_WORD && !text)
+            text = "";
         if (!text && i + 1 == argc)
             return options_wrong("--%s needs a value", spec->name);
         int code = take(spec, text ? text : argv[++i]);

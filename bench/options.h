@@ -15,6 +15,7 @@ enum option_kind {
     OPTION_NUMBER,  /* uint64_t, min … max */
     OPTION_SECONDS, /* double, not negative */
     OPTION_TEXT,    /* const char * into argv */
+    OPTION_WORD,    /* the same, only after '=' and "" without it */
 };
 
 struct option_spec {

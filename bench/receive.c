@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * parley-bench receive (hidden): the receiving node, a process of its own. Prints its port,
- * serves until its standard input ends, and dies with its parent.
+ * serves until its standard input ends, and dies with its parent. A byte there makes it reset
+ * all its connections.
  *
  * The handler's books are one cache line per (peer, thread) of the sender. A peer's session
  * is handled by one worker at a time, so each line has one writer; GET /stats adds them up
  * on whichever worker answers it, hence relaxed atomics.
  */
+#include <dirent.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bench/commands.h"
+#include "bench/journal.h"
 #include "bench/options.h"
 #include "bench/payload.h"
 #include "bench/usage.h"
@@ -33,6 +38,8 @@ struct receiver {
     uint64_t peers, threads, port, workers;
     bool midway;       /* the sender began before this process did */
     bool no_websocket; /* answer upgrades with 404 */
+    bool keeps_journal;
+    struct journal journal;
     struct book *books;
     _Atomic(uint64_t) strange; /* payloads that are not ours */
 };
@@ -63,8 +70,11 @@ static parley_verdict handle(const parley_incoming *message, char *detail, void 
     struct book *book = &receiver->books[key.peer * receiver->threads + key.thread];
     uint64_t last = get(&book->last);
     bool first = last == 0 && receiver->midway;
+    uint64_t hash = payload_hash(message->payload, message->payload_len);
+    if (receiver->keeps_journal)
+        journal_ran(&receiver->journal, key, hash, message->redelivered);
     add(&book->handled, 1);
-    add(&book->hash_sum, payload_hash(message->payload, message->payload_len));
+    add(&book->hash_sum, hash);
     if (key.number <= last)
         add(&book->twice, 1);
     else if (key.number != last + 1 && !first)
@@ -129,6 +139,34 @@ static parley_status open_node(struct receiver *receiver, char *error, size_t er
     return status;
 }
 
+/* ---- resets, as a network does them ---- */
+
+static bool is_accepted(int fd, uint16_t port)
+{
+    struct sockaddr_in here = {0}, there;
+    socklen_t here_len = sizeof(here), there_len = sizeof(there);
+    return getsockname(fd, (struct sockaddr *)&here, &here_len) == 0 &&
+           here.sin_family == AF_INET && ntohs(here.sin_port) == port &&
+           getpeername(fd, (struct sockaddr *)&there, &there_len) == 0;
+}
+
+/* Connecting to nowhere resets a TCP connection at once, and drops what it held both ways;
+   the node, which owns the descriptor, finds out as it would of any reset. */
+static unsigned cut_connections(uint16_t port)
+{
+    const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+    unsigned count = 0;
+    DIR *directory = opendir("/proc/self/fd");
+    for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL;) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+        if (entry->d_name[0] != '.' && is_accepted(fd, port))
+            count += connect(fd, &nowhere, sizeof(nowhere)) == 0;
+    }
+    if (directory)
+        closedir(directory);
+    return count;
+}
+
 static int serve(struct receiver *receiver)
 {
     char error[512] = "";
@@ -143,8 +181,10 @@ static int serve(struct receiver *receiver)
     printf("port %u\n", (unsigned)parley_port(node));
     fflush(stdout);
     char byte;
-    while (read(STDIN_FILENO, &byte, 1) > 0)
-        ;
+    while (read(STDIN_FILENO, &byte, 1) > 0) {
+        printf("cut %u\n", cut_connections(parley_port(node)));
+        fflush(stdout);
+    }
     parley_close(node);
     return EXIT_OK;
 }
@@ -159,12 +199,17 @@ int command_receive(int argc, char **argv)
         {"workers", "N", OPTION_NUMBER, &receiver.workers, 0, 256, "0: one per CPU"},
         {"midway", NULL, OPTION_FLAG, &receiver.midway, 0, 0, "any first number is right"},
         {"no-websocket", NULL, OPTION_FLAG, &receiver.no_websocket, 0, 0, "refuse upgrades"},
+        {"journal", NULL, OPTION_FLAG, &receiver.keeps_journal, 0, 0, "a descriptor's"},
     };
     int code = options_parse("usage: parley-bench receive [OPTIONS]\n\nThe receiving node.\n",
                              specs, sizeof(specs) / sizeof(specs[0]), argc, argv);
     if (code >= 0)
         return code;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (receiver.keeps_journal && !journal_open(&receiver.journal, RECEIVE_JOURNAL_FD)) {
+        perror("parley-bench: receiver: journal");
+        return EXIT_FAILED;
+    }
     usage_raise_descriptors();
     receiver.books =
         aligned_alloc(64, receiver.peers * receiver.threads * sizeof(struct book));
@@ -173,5 +218,6 @@ int command_receive(int argc, char **argv)
     memset(receiver.books, 0, receiver.peers * receiver.threads * sizeof(struct book));
     code = serve(&receiver);
     free(receiver.books);
+    journal_close(&receiver.journal);
     return code;
 }

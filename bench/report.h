@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "bench/journal.h"
+
 /* X(member, type, decimals) */
 #define REPORT_MAP(X)                      \
     X(accepted, uint64_t, 0)               \
@@ -44,6 +46,7 @@ struct report {
 #define REPORT_MEMBER_(member, type, decimals) type member;
     REPORT_MAP(REPORT_MEMBER_)
 #undef REPORT_MEMBER_
+    struct journal_counts chaos; /* of a chaos run; printed by itself */
 };
 
 /** Prints reports side by side, one column each under its title. */

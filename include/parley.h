@@ -93,14 +93,12 @@ typedef struct parley_peer {
 
 /** Names one accepted message within its runtime. */
 typedef struct parley_id {
-    uint64_t peer;
-    uint64_t number;
+    uint64_t peer, number;
 } parley_id;
 
 /** Names one inbound message whose handler answered PARLEY_LATER. */
 typedef struct parley_token {
-    uint64_t session;
-    uint64_t number;
+    uint64_t session, number;
 } parley_token;
 
 /** Which transports a peer's messages may take, and in which order. */
@@ -532,9 +530,8 @@ PARLEY_API parley_status parley_ping(parley *runtime, parley_peer peer,
 
 /* ---- Sending ----------------------------------------------------------------------- */
 
-/** Tells how much of a message in chunks is acknowledged: some ten times a second at most, and
- *  when it has been delivered, as any other then. `done` falls when the receiver has lost what
- *  it had. `user` is that of parley_send(). */
+/** Tells how much of a message in chunks is acknowledged, some ten times a second at most; of
+ *  any, when it is delivered. `done` falls when the receiver lost some; `user`: as sent. */
 typedef void (*parley_progress_fn)(parley_id id, uint64_t done, uint64_t bytes, void *user);
 
 /** One message to post. */
@@ -546,7 +543,7 @@ typedef struct parley_message {
     uint32_t ttl_ms;     /**< 0: the peer's setting */
     parley_hint hint;
     bool in_order; /**< if it travels in chunks: what is posted later waits for its end */
-    parley_progress_fn progress; /**< NULL: none */
+    parley_progress_fn progress;
 } parley_message;
 
 /** Fills `message` with the defaults and these three members. */
@@ -583,10 +580,10 @@ typedef void (*parley_result_fn)(const parley_result *result, void *user);
  * @param user   given to `done`
  * @param ret_id names the message; may be NULL
  * @return PARLEY_OK (accepted); PARLEY_EINVAL (type, hint, or payload not one JSON object);
- *         PARLEY_ETOOBIG (beyond both message_bytes_max and transfer_bytes_max, or larger than
- *         the mailbox or the runtime's memory); PARLEY_EAGAIN (mailbox or runtime full: wait
- *         for parley_on_writable()); PARLEY_EUNKNOWN (never a peer of this runtime);
- *         PARLEY_ECLOSED (removed, draining); PARLEY_ENOMEM; PARLEY_EFORK
+ *         PARLEY_ETOOBIG (beyond transfer_bytes_max, the mailbox or the runtime's memory);
+ *         PARLEY_EAGAIN (mailbox or runtime full: wait for parley_on_writable());
+ *         PARLEY_EUNKNOWN (never a peer of this runtime); PARLEY_ECLOSED (removed, draining);
+ *         PARLEY_ENOMEM; PARLEY_EFORK
  * Makes no system call and takes no lock.
  * Source: transport/PROTOCOL.md, The envelope.
  */

@@ -31,15 +31,27 @@ struct bench *bench_get(struct parley *runtime, uint32_t index)
     return bench_of(worker_pool_get(runtime->workers, index));
 }
 
-bool bench_scan(struct bench *bench, const char *text, size_t len, uint32_t record_depth)
+parley_status bench_scan(struct bench *bench, const char *text, size_t len,
+                         uint32_t record_depth, uint32_t levels)
 {
     const struct json_limits limits = {
-        .depth_max = bench->runtime->options.json_depth_max + BATCH_RECORD_DEPTH,
+        .depth_max = bench->runtime->options.json_depth_max + levels,
         .bytes_max = (uint32_t)len + 1,
     };
     struct json_error error;
 
-    return json_scan(&bench->doc, text, len, &limits, record_depth, &error) == PARLEY_OK;
+    return json_scan(&bench->doc, text, len, &limits, record_depth, &error);
+}
+
+parley_status bench_scan_frame(struct bench *bench, const char *text, size_t len)
+{
+    parley_status status = bench_scan(bench, text, len, ACK_RECORD_DEPTH, BATCH_LEVELS);
+
+    if (status == PARLEY_OK &&
+        bench->doc.deepest > bench->runtime->options.json_depth_max + ENVELOPE_LEVELS &&
+        frame_kind(&bench->doc, bench->doc.items) != FRAME_BATCH)
+        return PARLEY_EPROTO;
+    return status;
 }
 
 void random_bytes(struct random_pool *pool, uint8_t *bytes, size_t len)

@@ -5,6 +5,8 @@
 
 #include "runtime/clock.h"
 
+#define SEEK_AGAIN_NS NS_PER_S /* after a lack of memory */
+
 static struct carrier_note *note_new(const struct alloc *alloc, enum control_kind kind,
                                      struct connection *connection, size_t text_len)
 {
@@ -29,7 +31,8 @@ static void offer_to(struct connection *connection, struct peer *peer)
     if (up == NULL || down == NULL) {
         alloc_free(alloc, up);
         alloc_free(alloc, down);
-        return; /* the peer waits; its next connection is offered again */
+        ws_close(connection->ws, 1013, "out of memory"); /* its next one is offered again */
+        return;
     }
     up->dialect = connection->dialect;
     up->batch_bytes = connection->hello.max_batch_bytes;
@@ -231,12 +234,32 @@ static void fill_batches(struct peer *peer)
     }
 }
 
+/* @return false: out of memory, to be tried again */
+static bool fill_base(struct peer *peer)
+{
+    struct json_out out = {.capacity = PEER_BASE_ROOM};
+    struct carrier_note *note = note_new(&peer->runtime->alloc, CONTROL_CARRIER_FRAME,
+                                         peer->link.carrier, out.capacity);
+
+    if (note == NULL)
+        return false;
+    out.buffer = note->text;
+    peer_write_base(peer, &out);
+    note->len = out.len;
+    peer->bench->counts.wire_bytes_out += out.len;
+    post_to_connection(peer->link.carrier, note);
+    return true;
+}
+
 void carrier_fill(struct peer *peer)
 {
-    if (link_is_older(peer))
+    if (link_is_older(peer)) {
         fill_singles(peer);
-    else
-        fill_batches(peer);
+        return;
+    }
+    fill_batches(peer);
+    if (peer_base_due(peer) && !fill_base(peer))
+        peer->again_ns = worker_now_ns(peer->bench->worker) + NS_PER_MS;
 }
 
 /* ---- A peer looks for a connection that is there already ---- */
@@ -268,8 +291,7 @@ void carrier_seek(struct peer *peer)
     struct search *search = alloc_zeroed(&peer->runtime->alloc, sizeof(*search) + len);
 
     if (search == NULL) {
-        log_warn(&peer->runtime->log, "peer %s: out of memory; waits for its next connection",
-                 peer->id);
+        peer->link.next_ns = worker_now_ns(peer->bench->worker) + SEEK_AGAIN_NS;
         return;
     }
     memcpy(search->id, peer->id, len);

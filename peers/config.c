@@ -101,7 +101,7 @@ static void tell(const struct setting *setting, const char *key, const void *bas
     if (setting_is_text(setting)) {
         text = value.text;
         if (text != NULL && setting->type == SETTING_SECRET)
-            text = "********";
+            text = SETTING_SECRET_SHOWN;
     } else if (setting_is_set(setting, base)) {
         setting_format(setting, value, number, sizeof(number));
         text = number;

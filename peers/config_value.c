@@ -49,8 +49,8 @@ static parley_status refuse(const struct setting *setting, const char *text,
 
     setting_expected(setting, expected, sizeof(expected));
     describe(text, style, found, sizeof(found));
-    if (setting_hides(setting, text))
-        snprintf(found, sizeof(found), "one with credentials");
+    if (setting_hidden(setting, text) != NULL)
+        snprintf(found, sizeof(found), "%s", setting_hidden(setting, text));
     snprintf(reason, reason_len, "expected %s, found %s%s", expected, found, advice);
     return PARLEY_ECONFIG;
 }
@@ -82,8 +82,11 @@ static parley_status assign_text(parley_config *config, const struct setting *se
                                  void *base, const char *text, enum config_style style,
                                  char *reason, size_t reason_len)
 {
-    if ((style == CONFIG_PLAIN && bare_null(text)) ||
-        (style == CONFIG_VERBATIM && text[0] == '\0'))
+    /* A variable is often empty because what should have filled it failed: that must not
+     * open a node to everyone. */
+    bool unset = style == CONFIG_VERBATIM && setting->type != SETTING_SECRET;
+
+    if ((style == CONFIG_PLAIN && bare_null(text)) || (unset && text[0] == '\0'))
         return replace_text(config, setting, base, NULL);
     if (style == CONFIG_PLAIN && !bare_text(text))
         return refuse(setting, text, style, " (text needs quotes here)", reason, reason_len);

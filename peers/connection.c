@@ -154,6 +154,7 @@ void connection_say(struct connection *connection, const char *text, size_t len)
     else
         connection->last->next = outgoing;
     connection->last = outgoing;
+    connection->said_ns = worker_now_ns(connection->bench->worker);
     ws_want_write(connection->ws);
 }
 
@@ -174,7 +175,7 @@ void connection_say_greeting(struct connection *connection, const char *text, si
     connection->last = last;
 }
 
-void connection_say_error(struct connection *connection, const char *text)
+static void say_error(struct connection *connection, const char *text, uint64_t number)
 {
     char buffer[CONTROL_FRAME_ROOM];
     struct json_out out = {.buffer = buffer, .capacity = sizeof(buffer)};
@@ -185,8 +186,13 @@ void connection_say_error(struct connection *connection, const char *text)
         ws_close(connection->ws, 1008, "too many errors unread");
         return;
     }
-    error_write(&out, text);
+    error_write(&out, text, number);
     connection_say(connection, buffer, out.len);
+}
+
+void connection_say_error(struct connection *connection, const char *text)
+{
+    say_error(connection, text, 0);
 }
 
 static void greet(struct connection *connection)
@@ -198,10 +204,16 @@ static void greet(struct connection *connection)
     connection_say_greeting(connection, out.buffer, out.len);
 }
 
-void connection_refuse(struct connection *connection, const char *error)
+void connection_refuse_number(struct connection *connection, uint64_t number,
+                              const char *error)
 {
     connection->bench->counts.protocol_errors++;
-    connection_say_error(connection, error);
+    say_error(connection, error, number);
+}
+
+void connection_refuse(struct connection *connection, const char *error)
+{
+    connection_refuse_number(connection, 0, error);
 }
 
 /* ---- Opening and closing ---- */
@@ -332,12 +344,19 @@ void connection_received(struct ws *ws, char *data, size_t len, bool binary)
     if (binary) {
         bench->counts.protocol_errors++;
         ws_close(ws, 1003, "binary frame");
-    } else if (!bench_scan(bench, data, len, ACK_RECORD_DEPTH)) {
+        return;
+    }
+    switch (bench_scan_frame(bench, data, len)) {
+    case PARLEY_OK:
+        on_frame(connection, &bench->doc, data, len);
+        break;
+    case PARLEY_ENOMEM: /* there is nothing wrong with it */
+        ws_close(ws, 1013, "out of memory");
+        break;
+    default:
         connection_refuse(connection, "Invalid JSON format");
         if (connection->hello.parley) /* it waits for an acknowledgement, not for a text */
             connection->close_code = 1007;
-    } else {
-        on_frame(connection, &bench->doc, data, len);
     }
 }
 
@@ -380,6 +399,8 @@ void connection_write(struct connection *connection, struct ws_batch *batch)
         return;
     while (connection->first != NULL && write_outgoing(connection, batch))
         ;
+    if (connection->acks_bytes > 0 && connection->first == NULL)
+        connection_told(connection);
     if (connection->ack_due && connection->first == NULL)
         write_ack(connection, batch);
     if (connection->close_code != 0 && connection->first == NULL)

@@ -44,15 +44,18 @@ struct connection {
     parley_peer carried;             /* carrier.h; 0: none */
     struct carrier_note *down;       /* made with the offer */
     uint64_t pinged_ns;              /* 0: no ping is unanswered */
-    uint32_t asked;                  /* requests at the session's owner, and a carried peer */
-    size_t asked_bytes;              /* and their texts */
-    uint32_t errors;                 /* said since everything was last written */
-    uint16_t close_code;             /* once what is outgoing has gone; 0: none */
+    uint64_t said_ns;    /* when something was last said, messages apart; 0: never */
+    uint32_t asked;      /* requests at the session's owner, and a carried peer */
+    size_t asked_bytes;  /* and their texts */
+    uint32_t errors;     /* said since everything was last written */
+    uint16_t close_code; /* once what is outgoing has gone; 0: none */
     enum connection_dialect dialect;
     size_t answers_bytes; /* said to an older peer since everything was last written */
     bool greeted;         /* before, nothing is written */
     bool ack_due, closed;
-    _Atomic(bool) gone; /* as `closed`, for the owners of sessions */
+    size_t acks_bytes;          /* of the next, what stands among the outgoing */
+    _Atomic(bool) gone;         /* as `closed`, for the owners of sessions */
+    _Atomic(size_t) told_bytes; /* acknowledgements told from afar and not yet written */
 };
 
 /** A message from a session's owner to a connection on another worker. */
@@ -134,9 +137,15 @@ void connection_say_error(struct connection *connection, const char *text);
 
 /** Says that a frame is refused, and counts it. */
 void connection_refuse(struct connection *connection, const char *error);
+/** The same for a message that has this number, unless 0. */
+void connection_refuse_number(struct connection *connection, uint64_t number,
+                              const char *error);
 
 /** Attaches to the session named, whose answer is the greeting; without one it closes. */
 void connection_attach(struct connection *connection);
+
+/** Everything outgoing has been written: a session elsewhere may tell more. */
+void connection_told(struct connection *connection);
 
 /** The connection has closed: leaves whatever it is attached to. */
 void connection_detach(struct connection *connection);

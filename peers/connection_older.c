@@ -105,8 +105,7 @@ static void acknowledge(struct connection *connection, const struct single *sing
     if (single->by_id)
         older_ack_write(out, &ack.head, single->message_id);
     else
-        older_received_write(out, node_of(connection), single->type, single->seq,
-                             ack.head.timestamp_us);
+        older_received_write(out, &ack.head, single->type, single->seq);
     end(&ack, connection);
 }
 
@@ -119,7 +118,7 @@ static void refuse(struct connection *connection, const struct single *single)
     snprintf(text, sizeof(text), "%s%.*s",
              single->request.code == 503 ? "Rate limit exceeded: " : "",
              (int)single->request.len, single->request.text);
-    older_error_write(begin(&error, connection), text, single->number);
+    error_write(begin(&error, connection), text, single->number);
     end(&error, connection);
 }
 
@@ -139,22 +138,24 @@ void connection_older_answered(struct inbound_request *request)
 
 /* ---- Who it is ---- */
 
-/* The first frame that is understood decides. @return false: it has been told why not */
-static bool introduce(struct connection *connection, const char *sender,
+/* The first frame that is understood decides. `number` is that of a message, or 0. @return
+ * false: it has been told why not */
+static bool introduce(struct connection *connection, const char *sender, uint64_t number,
                       enum connection_dialect dialect)
 {
     if (sender[0] == '\0')
         sender = connection->entity;
     if (!entity_id_valid(sender)) {
-        connection_refuse(connection, sender[0] == '\0' ? "Missing required field: from_entity"
-                                                        : "Invalid field: from_entity");
+        connection_refuse_number(connection, number,
+                                 sender[0] == '\0' ? "Missing required field: from_entity"
+                                                   : "Invalid field: from_entity");
         return false;
     }
     if (connection->entity[0] != '\0' && strcmp(connection->entity, sender) != 0) {
         char text[ENVELOPE_ID_MAX + 32];
 
         snprintf(text, sizeof(text), "Unknown sender: %s", sender);
-        connection_refuse(connection, text);
+        connection_refuse_number(connection, number, text);
         return false;
     }
     if (sender != connection->entity)
@@ -183,7 +184,7 @@ static bool introduced(struct connection *connection, const struct json_doc *doc
         connection_refuse(connection, error.text);
         return false;
     }
-    return introduce(connection, sender, dialect);
+    return introduce(connection, sender, 0, dialect);
 }
 
 /* ---- Messages ---- */
@@ -252,7 +253,7 @@ static void note_answer(struct single *single, const struct json_doc *doc,
 }
 
 /* A frame that is larger by far has closed the connection already. */
-static void refuse_size(struct connection *connection)
+static void refuse_size(struct connection *connection, uint64_t number)
 {
     uint32_t max = connection->bench->runtime->options.message_bytes_max;
     char text[64];
@@ -261,7 +262,7 @@ static void refuse_size(struct connection *connection)
         snprintf(text, sizeof(text), "Message too large (max 1MB)");
     else
         snprintf(text, sizeof(text), "Message too large (max %u bytes)", max);
-    connection_refuse(connection, text);
+    connection_refuse_number(connection, number, text);
 }
 
 static void on_message(struct connection *connection, const struct json_doc *doc,
@@ -279,19 +280,22 @@ static void on_message(struct connection *connection, const struct json_doc *doc
         return;
     }
     if (by_id && envelope.message_id[0] == '\0') {
-        connection_refuse(connection, "Missing required field: message_id");
+        connection_refuse_number(connection, envelope.number,
+                                 "Missing required field: message_id");
         return;
     }
-    if (!introduce(connection, envelope.sender_id,
+    if (!introduce(connection, envelope.sender_id, envelope.number,
                    by_id ? CONNECTION_CLIENT : CONNECTION_MANAGER))
         return;
     if (envelope.payload_len > connection->bench->runtime->options.message_bytes_max) {
-        refuse_size(connection);
+        refuse_size(connection, envelope.number);
         return;
     }
-    single = single_new(connection, envelope.session_id, len);
+    /* what has no number must not take one of a session's */
+    single = single_new(connection, envelope.number != 0 ? envelope.session_id : "", len);
     if (single == NULL) {
-        connection_refuse(connection, "Rate limit exceeded: too much unanswered");
+        connection_refuse_number(connection, envelope.number,
+                                 "Rate limit exceeded: too much unanswered");
         return;
     }
     note_answer(single, doc, &envelope, by_id);
@@ -326,19 +330,20 @@ static void on_ping(struct connection *connection, const struct json_doc *doc)
     struct answer pong;
 
     older_seq_read(doc, doc->items, seq);
-    older_pong_write(begin(&pong, connection), node_of(connection), seq, clock_wall_us());
+    older_pong_write(begin(&pong, connection), &pong.head, seq);
     end(&pong, connection);
 }
 
 static void on_capabilities(struct connection *connection, const struct json_doc *doc)
 {
+    char seq[OLDER_SEQ_MAX];
     struct answer reply;
 
     if (!older_capabilities_ask(doc, doc->items))
         return;
-    older_capabilities_write(begin(&reply, connection), node_of(connection),
-                             connection->bench->runtime->options.parley_protocol,
-                             clock_wall_us());
+    older_seq_read(doc, doc->items, seq);
+    older_capabilities_write(begin(&reply, connection), &reply.head, seq,
+                             connection->bench->runtime->options.parley_protocol);
     end(&reply, connection);
 }
 
@@ -349,7 +354,7 @@ static void on_status(struct connection *connection, const struct json_doc *doc)
 
     if (dialled(connection) || !older_status_asks(doc, doc->items))
         return;
-    older_status_write(begin(&reply, connection), node_of(connection), clock_wall_us());
+    older_status_write(begin(&reply, connection), &reply.head);
     end(&reply, connection);
 }
 

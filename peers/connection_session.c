@@ -9,7 +9,8 @@
 
 #include "peers/connection.h"
 
-#define ASKED_BYTES_MAX (16u << 20) /* at another worker's session: beyond, it must wait */
+#define ASKED_BYTES_MAX (16u << 20)  /* at another worker's session: beyond, it must wait */
+#define TOLD_BYTES_MAX  (256u << 10) /* acknowledgements from there that are not written */
 
 /* ---- Attaching and leaving ---- */
 
@@ -105,16 +106,18 @@ void connection_detach(struct connection *connection)
 /* ---- Batches ---- */
 
 /* The first batch of a connection whose upgrade named no session. */
-static bool bind_session(struct connection *connection, const struct batch *batch)
+static parley_status bind_session(struct connection *connection, const struct batch *batch)
 {
+    bool named = connection->session_id[0] != '\0';
+
+    if (named && strcmp(connection->session_id, batch->session_id) != 0)
+        return PARLEY_EPROTO;
     if (connection->session != NULL)
-        return strcmp(connection->session_id, batch->session_id) == 0;
-    if (connection->entity[0] == '\0' ||
-        (connection->session_id[0] != '\0' &&
-         strcmp(connection->session_id, batch->session_id) != 0))
-        return false;
+        return PARLEY_OK;
+    if (connection->entity[0] == '\0')
+        return PARLEY_EPROTO;
     memcpy(connection->session_id, batch->session_id, sizeof(connection->session_id));
-    return attach(connection) == PARLEY_OK;
+    return attach(connection);
 }
 
 static void run_here(struct connection *connection, const struct json_doc *doc)
@@ -142,9 +145,15 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
         connection->close_code = 1002;
         return;
     }
-    if (!bind_session(connection, &batch)) {
+    switch (bind_session(connection, &batch)) {
+    case PARLEY_OK:
+        break;
+    case PARLEY_EPROTO:
         connection_refuse(connection, "session_id: not this connection's");
         connection->close_code = 1002;
+        return;
+    default:
+        ws_close(connection->ws, 1013, "too many sessions");
         return;
     }
     connection->dialect = CONNECTION_PARLEY;
@@ -214,18 +223,30 @@ static bool post_note(struct connection *connection, struct connection_note *not
     return true;
 }
 
-/* In order, and none without those before it. @return false: out of memory, say it again */
+static void told(struct connection *connection, size_t len)
+{
+    atomic_fetch_sub_explicit(&connection->told_bytes, len, memory_order_relaxed);
+}
+
+/* In order, and none without those before it. One that does not read is told no more until
+ * it has. @return false: say it again, out of memory or too much is unread */
 static bool acknowledge_from_afar(struct connection *connection, const struct session *session)
 {
     size_t from = 0;
 
+    /* relaxed, here and below: a bound, nothing is published through it */
+    if (atomic_load_explicit(&connection->told_bytes, memory_order_relaxed) > TOLD_BYTES_MAX)
+        return false;
     do {
         struct json_out out = {.buffer = session->bench->scratch,
                                .capacity = session->bench->scratch_bytes};
 
         from = session_write_ack(session, from, &out);
-        if (!post_note(connection, note_new(connection, CONTROL_ACK, out.buffer, out.len)))
+        atomic_fetch_add_explicit(&connection->told_bytes, out.len, memory_order_relaxed);
+        if (!post_note(connection, note_new(connection, CONTROL_ACK, out.buffer, out.len))) {
+            told(connection, out.len);
             return false;
+        }
     } while (from != 0);
     return true;
 }
@@ -257,13 +278,29 @@ void connection_replaced(struct connection *connection, const struct session *se
         post_note(connection, note_new(connection, CONTROL_REPLACED, NULL, 0));
 }
 
+static void say_ack(struct connection *connection, const struct connection_note *note)
+{
+    if (connection->closed || connection->dialect != CONNECTION_PARLEY) {
+        told(connection, note->len);
+        return;
+    }
+    connection->acks_bytes += note->len;
+    connection_say(connection, note->text, note->len);
+}
+
+void connection_told(struct connection *connection)
+{
+    told(connection, connection->acks_bytes);
+    connection->acks_bytes = 0;
+}
+
 void connection_noted(struct connection_note *note)
 {
     struct connection *connection = note->connection;
 
     if (note->control.kind == CONTROL_REPLACED)
         replaced(connection);
-    else if (!connection->closed && connection->dialect == CONNECTION_PARLEY)
-        connection_say(connection, note->text, note->len);
+    else
+        say_ack(connection, note);
     alloc_free(&connection->bench->runtime->alloc, note);
 }

@@ -166,7 +166,8 @@ static void put_names(struct json_out *out, const struct greeting *greeting)
         json_put_text(out, "null");
 }
 
-void frame_id_write(struct json_out *out, const char *node_id, uint64_t timestamp_us)
+/* An id no two frames of one node share in practice; nobody answers to it. */
+static void put_id(struct json_out *out, const char *node_id, uint64_t timestamp_us)
 {
     char text[ENVELOPE_ID_MAX + 32];
 
@@ -189,7 +190,7 @@ void greeting_write_connected(struct json_out *out, const struct greeting *greet
         put_ours(out, greeting, rejected, rejected_len);
     json_put_text(out, "},\"timestamp\":");
     wire_put_iso(out, timestamp_us);
-    frame_id_write(out, greeting->entity_id, timestamp_us);
+    put_id(out, greeting->entity_id, timestamp_us);
     json_put_text(out, "}");
 }
 
@@ -205,7 +206,7 @@ void greeting_write_hello(struct json_out *out, const struct greeting *greeting,
         put_ours(out, greeting, rejected, rejected_len);
     json_put_text(out, "},\"timestamp\":");
     json_put_seconds(out, timestamp_us);
-    frame_id_write(out, greeting->entity_id, timestamp_us);
+    put_id(out, greeting->entity_id, timestamp_us);
     json_put_text(out, "}");
 }
 
@@ -310,10 +311,14 @@ parley_status ack_read(const struct json_doc *doc, const struct json_item *root,
 
 /* ---- errors and replies ---- */
 
-void error_write(struct json_out *out, const char *text)
+void error_write(struct json_out *out, const char *text, uint64_t number)
 {
     json_put_text(out, "{\"type\":\"error\",\"payload\":{\"error\":");
     wire_put(out, text);
+    if (number != 0) {
+        json_put_text(out, ",\"seq\":");
+        json_put_u64(out, number);
+    }
     json_put_text(out, "}}");
 }
 

@@ -99,6 +99,8 @@ static void take_out(struct delivery *delivery, struct delivery_message *message
         delivery->cursor = next;
     else if (message->number != 0)
         delivery->outstanding--; /* a number before the cursor */
+    if (message->number != 0 && message->outcome >= PARLEY_EXHAUSTED)
+        delivery->base_untold = true;
     if (message->prev != NULL)
         message->prev->next = next;
     else
@@ -337,6 +339,7 @@ void delivery_lost(struct delivery *delivery)
         delivery->failed_end = delivery->base + delivery->outstanding;
     delivery->outstanding = 0;
     delivery->cursor = delivery->front;
+    delivery->base_untold = false; /* what is sent again says it */
 }
 
 void delivery_untry(struct delivery *delivery)

@@ -78,6 +78,8 @@ struct delivery {
     uint32_t asides;               /* messages set aside */
     parley_transport route;        /* the transport of what is outstanding */
     bool recognises;               /* its receiver recognises repeats; the caller's */
+    bool base_untold; /* base has passed numbers given up, and what is outstanding may wait
+                         for its receiver to hear of that; the caller takes it back */
     struct delivery_limits limits;
     struct delivery_counts counts;
 };

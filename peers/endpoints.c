@@ -109,13 +109,16 @@ static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
     session_ask(request, &bench->doc, exchange->body, exchange->body_len);
 }
 
-static bool scan_body(struct http_exchange *exchange)
+static bool scan_body(struct http_exchange *exchange, uint32_t levels)
 {
-    if (bench_scan(bench_of(exchange->worker), exchange->body, exchange->body_len,
-                   BATCH_RECORD_DEPTH))
-        return true;
-    respond_detail(exchange, 400, "Invalid JSON");
-    return false;
+    parley_status status = bench_scan(bench_of(exchange->worker), exchange->body,
+                                      exchange->body_len, BATCH_RECORD_DEPTH, levels);
+
+    if (status == PARLEY_ENOMEM)
+        respond_detail(exchange, 503, "out of memory");
+    else if (status != PARLEY_OK)
+        respond_detail(exchange, 400, "Invalid JSON");
+    return status == PARLEY_OK;
 }
 
 static void post_message(struct http_exchange *exchange)
@@ -124,7 +127,7 @@ static void post_message(struct http_exchange *exchange)
     struct envelope_error error;
     struct envelope envelope;
 
-    if (!scan_body(exchange))
+    if (!scan_body(exchange, ENVELOPE_LEVELS))
         return;
     if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK)
         respond_detail(exchange, 400, error.text);
@@ -166,7 +169,7 @@ static void post_messages(struct http_exchange *exchange)
     struct envelope_error error;
     struct batch batch;
 
-    if (!scan_body(exchange))
+    if (!scan_body(exchange, BATCH_LEVELS))
         return;
     if (batch_read(doc, doc->items, &batch, &error) != PARLEY_OK) {
         respond_detail(exchange, 400, error.text);

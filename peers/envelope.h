@@ -142,10 +142,6 @@ enum frame_kind frame_kind(const struct json_doc *doc, const struct json_item *r
 /** Writes `,"capabilities":[…]`; `ours`: PARLEY_CAPABILITY among them. */
 void capabilities_write(struct json_out *out, bool ours);
 
-/** Writes `,"message_id":…`: an id no two frames of one node share in practice; nobody answers
- *  to it. */
-void frame_id_write(struct json_out *out, const char *node_id, uint64_t timestamp_us);
-
 /** What both greetings say: a server's status/connected and a client's HELLO. */
 struct greeting {
     char entity_id[ENVELOPE_ID_MAX + 1];
@@ -197,8 +193,10 @@ parley_status ack_read(const struct json_doc *doc, const struct json_item *root,
 parley_status rejection_read(const struct json_doc *doc, const struct json_item *item,
                              uint64_t *ret_number, char detail[PARLEY_DETAIL_MAX]);
 
-/** {"type":"error","payload":{"error":TEXT}} */
-void error_write(struct json_out *out, const char *text);
+/** {"type":"error","payload":{"error":TEXT,"seq":NUMBER}}; the number, unless 0, is that of
+ * the envelope it is about: the older server does not say this, a parley that speaks its
+ * dialect reads it. */
+void error_write(struct json_out *out, const char *text, uint64_t number);
 /** Reads the text of an error frame, cut to fit. */
 void error_read(const struct json_doc *doc, const struct json_item *root, char *buffer,
                 size_t len);

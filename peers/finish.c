@@ -17,9 +17,6 @@ void session_finish(struct session *session, struct finish *finish)
         if (detail != NULL)
             session->bench->counts.handler_rejected++;
         session_progress(session);
-    } else if (status == PARLEY_ENOMEM) {
-        log_error(&runtime->log, "session of %s: out of memory, message %llu stays unanswered",
-                  session->sender, (unsigned long long)finish->number);
     }
     alloc_free(&runtime->alloc, finish);
     session_table_release(&runtime->sessions, session);

@@ -314,6 +314,8 @@ static inline const char *open_container(struct scan *s, const char *p, bool *re
             return NULL;
     }
     s->depth++;
+    if (s->depth > s->doc->deepest)
+        s->doc->deepest = s->depth;
     s->top++;
     s->top->item = index;
     s->top->last = 0;
@@ -437,7 +439,7 @@ static parley_status scan(struct json_doc *doc, const char *text, size_t len,
     assert(limits->depth_max >= 1 && limits->depth_max <= JSON_DEPTH_MAX);
     doc->text = text;
     doc->len = len;
-    doc->count = 0;
+    doc->count = doc->deepest = 0;
     trim(doc);
     if (len > bytes_max) {
         *ret_error = (struct json_error){bytes_max, "too large"};

@@ -61,6 +61,7 @@ struct json_doc {
     size_t len;
     struct json_item *items; /* pre-order; items[0] is the root */
     uint32_t count, capacity;
+    uint32_t deepest; /* most containers open at once, recorded or not */
     /* duplicate detection, see json_keys.h */
     struct json_key *keys;
     uint32_t keys_capacity;

@@ -212,58 +212,74 @@ void older_heartbeat_write(struct json_out *out, const struct older_head *head, 
 
 /* ---- writing to lower-case peers ---- */
 
-/* Ends the payload and the frame. */
-static void close_plain(struct json_out *out, const char *node_id, uint64_t timestamp_us)
+static void put_seq(struct json_out *out, const char *seq)
 {
-    json_put_text(out, "},\"timestamp\":");
-    wire_put_iso(out, timestamp_us);
-    frame_id_write(out, node_id, timestamp_us);
+    json_put_text(out, ",\"seq\":");
+    json_put_text(out, seq);
+}
+
+static void put_now(struct json_out *out, const struct older_head *head)
+{
+    json_put_text(out, ",\"timestamp\":");
+    json_put_seconds(out, head->timestamp_us);
+}
+
+/* Ends the payload and the frame. */
+static void close_plain(struct json_out *out, const struct older_head *head, const char *seq)
+{
+    json_put_text(out, "}");
+    if (head->to_manager)
+        put_seq(out, seq);
+    json_put_text(out, ",\"timestamp\":");
+    wire_put_iso(out, head->timestamp_us);
+    put_member(out, ",\"message_id\":", head->message_id);
     json_put_text(out, "}");
 }
 
-void older_error_write(struct json_out *out, const char *text, uint64_t number)
+static void put_heartbeat(struct json_out *out, const struct older_head *head,
+                          const char *type, const char *seq)
 {
-    put_member(out, "{\"type\":\"error\",\"payload\":{\"error\":", text);
-    if (number != 0) {
-        json_put_text(out, ",\"seq\":");
-        json_put_u64(out, number);
-    }
-    json_put_text(out, "}}");
-}
-
-void older_pong_write(struct json_out *out, const char *node_id, const char *seq,
-                      uint64_t timestamp_us)
-{
-    json_put_text(out, "{\"type\":\"pong\",\"payload\":{\"seq\":");
+    put_member(out, "{\"type\":", type);
+    json_put_text(out, ",\"payload\":{\"seq\":");
     json_put_text(out, seq);
-    json_put_text(out, ",\"timestamp\":");
-    json_put_seconds(out, timestamp_us);
-    close_plain(out, node_id, timestamp_us);
+    put_now(out, head);
+    close_plain(out, head, seq);
 }
 
-void older_capabilities_write(struct json_out *out, const char *node_id, bool ours,
-                              uint64_t timestamp_us)
+void older_ping_write(struct json_out *out, const struct older_head *head, const char *seq)
+{
+    put_heartbeat(out, head, "ping", seq);
+}
+
+void older_pong_write(struct json_out *out, const struct older_head *head, const char *seq)
+{
+    put_heartbeat(out, head, "pong", seq);
+}
+
+void older_capabilities_write(struct json_out *out, const struct older_head *head,
+                              const char *seq, bool ours)
 {
     json_put_text(out, "{\"type\":\"capability_exchange\",\"payload\":{\"acknowledged\":true");
     capabilities_write(out, ours);
-    close_plain(out, node_id, timestamp_us);
+    json_put_text(out, ",\"protocol_version\":\"1.1\"");
+    put_seq(out, seq);
+    put_now(out, head);
+    close_plain(out, head, seq);
 }
 
-void older_status_write(struct json_out *out, const char *node_id, uint64_t timestamp_us)
+void older_status_write(struct json_out *out, const struct older_head *head)
 {
     json_put_text(out, "{\"type\":\"status\",\"payload\":{\"event\":\"status\"");
-    put_member(out, ",\"entity_id\":", node_id);
-    json_put_text(out, ",\"timestamp\":");
-    json_put_seconds(out, timestamp_us);
-    close_plain(out, node_id, timestamp_us);
+    put_member(out, ",\"entity_id\":", head->from);
+    put_now(out, head);
+    close_plain(out, head, OLDER_VOID_SEQ);
 }
 
-void older_received_write(struct json_out *out, const char *node_id, const char *original_type,
-                          const char *seq, uint64_t timestamp_us)
+void older_received_write(struct json_out *out, const struct older_head *head,
+                          const char *original_type, const char *seq)
 {
     json_put_text(out, "{\"type\":\"status\",\"payload\":{\"event\":\"message_received\"");
     put_member(out, ",\"original_type\":", original_type);
-    json_put_text(out, ",\"seq\":");
-    json_put_text(out, seq);
-    close_plain(out, node_id, timestamp_us);
+    put_seq(out, seq);
+    close_plain(out, head, seq);
 }

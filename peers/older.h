@@ -38,7 +38,8 @@ parley_status older_sender_read(const struct json_doc *doc, const struct json_it
                                 char sender[ENVELOPE_ID_MAX + 1],
                                 struct envelope_error *ret_error);
 
-/** Reads `seq`, at the top or else in the payload, as it stands: a number or a short string.
+/** Reads `seq`, to be echoed as it stands, of what asks for an answer: at the top, or else in
+ *  the payload, which may be an application's. It is a number or a short string.
  *  @return false: there is none, OLDER_VOID_SEQ is set */
 bool older_seq_read(const struct json_doc *doc, const struct json_item *root,
                     char seq[OLDER_SEQ_MAX]);
@@ -52,13 +53,16 @@ bool older_status_received(const struct json_doc *doc, const struct json_item *r
 /** Tells whether a `capability_exchange` asks for one: it is no answer itself. */
 bool older_capabilities_ask(const struct json_doc *doc, const struct json_item *root);
 
-/* ---- writing to an older client ---- */
+/* ---- writing ---- */
 
-/** What stands around the payload of a frame with seven keys. */
+/** What stands around a frame's payload. */
 struct older_head {
     const char *message_id, *from, *to;
     uint64_t timestamp_us;
+    bool to_manager; /* which gets `seq` beside the payload, too, as with our messages */
 };
+
+/* To an older client: seven keys. */
 
 void older_ready_write(struct json_out *out, const struct older_head *head);
 /** ACK of the message with that id. */
@@ -67,22 +71,17 @@ void older_ack_write(struct json_out *out, const struct older_head *head,
 /** HEARTBEAT: a ping, or the pong that answers one. */
 void older_heartbeat_write(struct json_out *out, const struct older_head *head, bool pong);
 
-/* ---- writing to lower-case peers ---- */
+/* To lower-case peers. `seq` is as older_seq_read() gave it; of the head, `to` is not said. */
 
-/** An error. `number`, unless 0, is that of the envelope it is about: the older server does
- *  not say this, a parley that speaks its dialect reads it. */
-void older_error_write(struct json_out *out, const char *text, uint64_t number);
-
-/** `seq` as older_seq_read() gave it. */
-void older_pong_write(struct json_out *out, const char *node_id, const char *seq,
-                      uint64_t timestamp_us);
+void older_ping_write(struct json_out *out, const struct older_head *head, const char *seq);
+void older_pong_write(struct json_out *out, const struct older_head *head, const char *seq);
 /** The answer to a capability_exchange; `ours`: PARLEY_CAPABILITY is among them. */
-void older_capabilities_write(struct json_out *out, const char *node_id, bool ours,
-                              uint64_t timestamp_us);
+void older_capabilities_write(struct json_out *out, const struct older_head *head,
+                              const char *seq, bool ours);
 /** The answer to a status. */
-void older_status_write(struct json_out *out, const char *node_id, uint64_t timestamp_us);
+void older_status_write(struct json_out *out, const struct older_head *head);
 /** message_received, the acknowledgement. */
-void older_received_write(struct json_out *out, const char *node_id, const char *original_type,
-                          const char *seq, uint64_t timestamp_us);
+void older_received_write(struct json_out *out, const struct older_head *head,
+                          const char *original_type, const char *seq);
 
 #endif

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "peers/older_out.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "peers/older.h"
 #include "peers/wire.h"
-
-#define SEQ_LEN_MAX 64 /* of a `seq` that is echoed */
 
 /* ---- Messages ---- */
 
@@ -40,80 +38,15 @@ void older_write_to_client(struct json_out *out, const struct envelope_fields *f
     json_put_text(out, "}");
 }
 
-/* ---- Small frames ---- */
-
-static void put_seq(struct json_out *out, const struct older_frame *frame)
-{
-    json_put_text(out, "\"seq\":");
-    if (frame->seq != NULL)
-        json_put(out, frame->seq, frame->seq_len);
-    else
-        json_put_text(out, "null");
-}
-
-/* `more`: members of the payload, each followed by a comma. */
-static void put_frame(struct json_out *out, const char *type, const char *more,
-                      const struct older_frame *frame)
-{
-    json_put_text(out, "{\"type\":");
-    wire_put(out, type);
-    json_put_text(out, ",\"payload\":{");
-    json_put_text(out, more);
-    put_seq(out, frame);
-    json_put_text(out, ",\"timestamp\":");
-    json_put_seconds(out, frame->timestamp_us);
-    json_put_text(out, "},");
-    put_seq(out, frame);
-    json_put_text(out, ",\"timestamp\":");
-    wire_put_iso(out, frame->timestamp_us);
-    json_put_text(out, ",\"message_id\":");
-    wire_put(out, frame->message_id);
-    json_put_text(out, "}");
-}
-
-void older_write_ping(struct json_out *out, const struct older_frame *frame)
-{
-    put_frame(out, "ping", "", frame);
-}
-
-void older_write_pong(struct json_out *out, const struct older_frame *frame)
-{
-    put_frame(out, "pong", "", frame);
-}
-
-void older_write_capabilities(struct json_out *out, const struct older_frame *frame)
-{
-    put_frame(out, "capability_exchange",
-              "\"acknowledged\":true,\"protocol_version\":\"1.1\","
-              "\"capabilities\":[\"websocket\",\"heartbeat\"],",
-              frame);
-}
-
 /* ---- Answers ---- */
 
-/* In the payload, or else at the top level. */
+/* An answer says in its payload what it is about. */
 static const struct json_item *find_seq(const struct json_doc *doc,
                                         const struct json_item *root)
 {
     const struct json_item *seq = wire_member(doc, wire_payload(doc, root), "seq");
 
     return seq != NULL ? seq : wire_member(doc, root, "seq");
-}
-
-void older_read_seq(const struct json_doc *doc, const struct json_item *root,
-                    struct older_frame *ret_frame)
-{
-    const struct json_item *seq = find_seq(doc, root);
-    size_t quotes;
-
-    ret_frame->seq = NULL;
-    ret_frame->seq_len = 0;
-    if (seq == NULL || (seq->type != JSON_NUMBER && seq->type != JSON_STRING) ||
-        seq->value_len > SEQ_LEN_MAX)
-        return;
-    quotes = seq->type == JSON_STRING ? 1 : 0; /* they stand around the value */
-    ret_frame->seq = doc->text + seq->value - quotes;
-    ret_frame->seq_len = seq->value_len + 2 * quotes;
 }
 
 static enum older_reference reference(const struct json_doc *doc, const struct json_item *root,
@@ -132,7 +65,7 @@ enum older_reference older_read_received(const struct json_doc *doc,
     const struct json_item *payload = wire_payload(doc, root);
     const struct json_item *type;
 
-    if (!wire_is(doc, wire_member(doc, payload, "event"), "message_received"))
+    if (!older_status_received(doc, root))
         return REFERENCE_OTHER;
     /* A manager without a handler for pong says the same of our pongs. */
     type = wire_member(doc, payload, "original_type");
@@ -159,13 +92,6 @@ enum older_reference older_read_client_ack(const struct json_doc *doc,
         !message_id_number(text, session_random, ret_number))
         return REFERENCE_OTHER;
     return REFERENCE_NUMBER;
-}
-
-bool older_is_acknowledged(const struct json_doc *doc, const struct json_item *root)
-{
-    const struct json_item *said = wire_member(doc, wire_payload(doc, root), "acknowledged");
-
-    return said != NULL && said->type == JSON_TRUE;
 }
 
 /* ---- Message ids ---- */

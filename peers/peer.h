@@ -103,6 +103,7 @@ struct link {
     uint64_t pause_ns; /* and no message before, since the manager said so */
     uint64_t ping_seq; /* pings in the manager's dialect */
     uint32_t answers;  /* to its pings, since everything was last written */
+    uint32_t owed; /* answers that may yet come for messages which have ended without one */
 };
 
 /** What single envelopes to an older peer say. */
@@ -117,6 +118,7 @@ struct post {
     struct http_call call;
     bool busy;
     bool batch;           /* the request is a batch */
+    bool unnumbered;      /* … or a message without number and session */
     bool parley;          /* the peer has said so, or is configured so */
     bool answered;        /* once: now we know what it is */
     bool single;          /* a batch was refused whole: one message a request */
@@ -130,6 +132,7 @@ struct post {
     /* older peers */
     bool paced; /* configured so; a parley never is */
     struct pace pace;
+    bool turn_taken;  /* the request is one of the pace's */
     uint32_t limited; /* answers in a row that we send too much */
     parley_envelope_version configured;
     enum post_version version;
@@ -260,6 +263,14 @@ struct json_out;
 size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_max,
                         struct json_out *out, uint64_t *ret_last);
 
+/** Whether a batch without messages has to tell base_seq: a handler that never answers holds
+ *  up the acknowledgement of what came after it until the sender is known to have given it up,
+ *  and there may be nothing else to send. */
+bool peer_base_due(const struct peer *peer);
+/** Writes that batch, in PEER_BASE_ROOM bytes. */
+#define PEER_BASE_ROOM 512
+void peer_write_base(struct peer *peer, struct json_out *out);
+
 /** The message the cursor is at, and the number it has or is about to get; NULL: none, or it
  *  goes another way than `route`. */
 struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_number);
@@ -368,6 +379,8 @@ void older_put(struct peer *peer, struct message *message, uint64_t number,
                struct json_out *out);
 void older_fill(struct peer *peer, struct ws_batch *batch);
 void older_ping(struct peer *peer);
+/** Messages that an older peer has not answered over WebSocket. */
+uint32_t older_unanswered(const struct peer *peer);
 /** Its frame would be larger than the manager takes. */
 bool older_too_large(const struct peer *peer, const struct delivery_message *message);
 /** Ends what has been silent for too long, lets the pace go on; when this wants to run. */

@@ -29,16 +29,17 @@ enum verdict {
     VERDICT_NO_ANSWER,
 };
 
-static bool scan_response(struct peer *peer, uint32_t record_depth)
+static parley_status scan_response(struct peer *peer, uint32_t record_depth)
 {
     const struct http_call *call = &peer->post.call;
     const struct json_limits limits = {.depth_max = JSON_DEPTH_MAX,
                                        .bytes_max = (uint32_t)call->response_len + 1};
     struct json_error error;
 
-    return call->response != NULL &&
-           json_scan(&peer->bench->doc, call->response, call->response_len, &limits,
-                     record_depth, &error) == PARLEY_OK;
+    if (call->response == NULL)
+        return PARLEY_EPROTO;
+    return json_scan(&peer->bench->doc, call->response, call->response_len, &limits,
+                     record_depth, &error);
 }
 
 static void read_detail(struct peer *peer, char *detail, size_t len)
@@ -46,7 +47,7 @@ static void read_detail(struct peer *peer, char *detail, size_t len)
     const struct json_doc *doc = &peer->bench->doc;
 
     detail[0] = '\0';
-    if (scan_response(peer, 1))
+    if (scan_response(peer, 1) == PARLEY_OK)
         detail_read(doc, doc->items, detail, len);
     if (detail[0] == '\0')
         snprintf(detail, len, "HTTP %u", peer->post.call.code);
@@ -85,13 +86,15 @@ static bool wants_newer(const struct peer *peer, const char *detail)
             starts_with(detail, "Missing required field"));
 }
 
+/* Not what may have arrived in "1.0": a parley behind whatever answered with 500 would not
+ * recognise it in "0.3", which has no number, and run it again. */
 static bool wants_older(const struct peer *peer)
 {
     const struct post *post = &peer->post;
 
-    return !post->batch && !post->parley && post->configured == PARLEY_ENVELOPE_AUTO &&
-           post->version == POST_1_0 && post->call.code == 500 &&
-           post->fallback_number != post->last;
+    return !post->batch && !post->maybe_arrived && !post->call.resent && !post->parley &&
+           post->configured == PARLEY_ENVELOPE_AUTO && post->version == POST_1_0 &&
+           post->call.code == 500 && post->fallback_number != post->last;
 }
 
 static enum verdict judge_client_error(const struct peer *peer, const char *detail)
@@ -118,10 +121,13 @@ static enum verdict judge(const struct peer *peer, const char *detail)
 {
     const struct http_call *call = &peer->post.call;
 
+    /* That an envelope was taken, the status line says alone. */
+    if (call->code >= 200 && call->code < 300 && !peer->post.batch)
+        return VERDICT_DELIVERED;
     if (call->status != PARLEY_OK)
         return VERDICT_NO_ANSWER;
     if (call->code >= 200 && call->code < 300)
-        return peer->post.batch ? VERDICT_ACK : VERDICT_DELIVERED;
+        return VERDICT_ACK;
     if (call->code >= 400 && call->code < 500)
         return judge_client_error(peer, detail);
     return wants_older(peer) ? VERDICT_OLDER : VERDICT_AGAIN;
@@ -129,18 +135,29 @@ static enum verdict judge(const struct peer *peer, const char *detail)
 
 /* ---- Acting ---- */
 
-static bool acknowledge(struct peer *peer)
+/* @return PARLEY_EPROTO: it is no acknowledgement of ours, or of more than was ever sent */
+static parley_status acknowledge(struct peer *peer)
 {
     const struct json_doc *doc = &peer->bench->doc;
+    parley_status status = scan_response(peer, ACK_RECORD_DEPTH);
     struct envelope_error error;
     struct ack ack;
 
-    if (!scan_response(peer, ACK_RECORD_DEPTH) ||
-        ack_read(doc, doc->items, &ack, &error) != PARLEY_OK ||
-        strcmp(ack.session_id, peer->session_id) != 0)
-        return false;
+    if (status != PARLEY_OK)
+        return status;
+    if (ack_read(doc, doc->items, &ack, &error) != PARLEY_OK ||
+        strcmp(ack.session_id, peer->session_id) != 0 ||
+        ack.ack_seq >= peer->delivery.next_number)
+        return PARLEY_EPROTO;
     peer_acknowledged(peer, doc, ack.ack_seq, ack.rejected);
-    return true;
+    return PARLEY_OK;
+}
+
+/* A batch was read, unless it lay beyond a gap; what of it has no outcome may be running. */
+static void may_have_run(struct peer *peer)
+{
+    if (peer->post.call.code != 409)
+        delivery_doubt(&peer->delivery, false);
 }
 
 /* What the request carried and the answer left open goes out again. */
@@ -154,6 +171,7 @@ static void after_answer(struct peer *peer, uint64_t base_before)
     peer_alive(peer);
     if (peer->delivery.outstanding == 0)
         return;
+    may_have_run(peer);
     delivery_lost(&peer->delivery);
     if (delivery_base(&peer->delivery) == base_before)
         post_wait(peer, peer->runtime->options.http_backoff_ms);
@@ -179,6 +197,24 @@ static void after_failure(struct peer *peer, bool answered, const char *detail)
     if (wait_ms > options->reconnect_max_ms)
         wait_ms = options->reconnect_max_ms; /* whatever the peer says */
     post_wait(peer, wait_ms);
+}
+
+static void after_acknowledgement(struct peer *peer, parley_status status,
+                                  uint64_t base_before)
+{
+    if (status == PARLEY_OK) {
+        peer->post.single = false;
+        after_answer(peer, base_before);
+    } else if (status ==
+               PARLEY_ENOMEM) { /* ours to read again, and no failure of the peer's */
+        may_have_run(peer);
+        delivery_untry(&peer->delivery);
+        delivery_lost(&peer->delivery);
+        post_wait(peer, peer->runtime->options.http_backoff_ms);
+    } else {
+        may_have_run(peer);
+        after_failure(peer, true, "malformed acknowledgement");
+    }
 }
 
 /* It answers, so it is well. */
@@ -237,12 +273,7 @@ static void act(struct peer *peer, enum verdict verdict, const char *detail)
 
     switch (verdict) {
     case VERDICT_ACK:
-        if (acknowledge(peer)) {
-            post->single = false;
-            after_answer(peer, base_before);
-        } else {
-            after_failure(peer, true, "malformed acknowledgement");
-        }
+        after_acknowledgement(peer, acknowledge(peer), base_before);
         break;
     case VERDICT_DELIVERED:
         delivery_ack(&peer->delivery, post->last, NULL, 0);
@@ -287,13 +318,18 @@ static void remember(struct peer *peer, enum verdict verdict)
     const struct http_call *call = &post->call;
     bool unanswered = call->status != PARLEY_OK && !call->unsent;
 
-    if (call->status != PARLEY_OK && call->unsent && !post->parley && post->paced)
+    if (call->status != PARLEY_OK && call->unsent && post->turn_taken)
         pace_return(&post->pace);
-    peer->delivery.recognises = post->parley;
+    /* Only the answer says whom this went to; sent twice by itself, just the second time. */
+    if (call->status == PARLEY_OK && call->parley_version != 0 && !call->resent)
+        peer->delivery.recognises = post->parley;
+    if (post->unnumbered)
+        peer->delivery.recognises = false;
     if (!call->resent && !unanswered && (call->status != PARLEY_OK || call->code < 500))
         return;
     post->maybe_arrived = true;
-    if (verdict != VERDICT_OLDER) /* the older service fails so before it runs anything */
+    /* The older service fails so before it runs anything; who took it before, nobody knows. */
+    if (verdict != VERDICT_OLDER || call->resent)
         delivery_doubt(&peer->delivery, call->resent);
 }
 

@@ -59,6 +59,7 @@ size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_m
     if (message == NULL)
         return 0;
     batch_begin(out, peer->session_id, delivery_base(&peer->delivery), number);
+    peer->delivery.base_untold = false;
     while (message != NULL && count < messages_max) {
         peer_fields(peer, message, number, wall_us, &fields);
         /* A connection has an identity; over HTTP the first message says it for all. */
@@ -73,4 +74,20 @@ size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_m
     }
     batch_end(out);
     return count;
+}
+
+bool peer_base_due(const struct peer *peer)
+{
+    return peer->delivery.base_untold && peer->delivery.outstanding > 0 &&
+           peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET &&
+           peer->link.state == LINK_OPEN && !link_is_older(peer);
+}
+
+void peer_write_base(struct peer *peer, struct json_out *out)
+{
+    uint64_t base = delivery_base(&peer->delivery);
+
+    batch_begin(out, peer->session_id, base, base + peer->delivery.outstanding);
+    batch_end(out);
+    peer->delivery.base_untold = false;
 }

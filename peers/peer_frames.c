@@ -164,8 +164,11 @@ static void on_frame(struct peer *peer, const struct json_doc *doc, const char *
 void link_read(struct peer *peer, const char *text, size_t len)
 {
     struct json_doc *doc = &peer->bench->doc;
+    parley_status status = bench_scan_frame(peer->bench, text, len);
 
-    if (!bench_scan(peer->bench, text, len, ACK_RECORD_DEPTH)) {
+    if (status == PARLEY_ENOMEM) {
+        link_give_up(peer, 1013, "out of memory");
+    } else if (status != PARLEY_OK) {
         peer->bench->counts.protocol_errors++;
         link_give_up(peer, 1007, "malformed JSON");
     } else if (peer->link.state == LINK_GREETING) {
@@ -244,6 +247,17 @@ static bool write_frame(struct peer *peer, struct ws_batch *batch)
     return true;
 }
 
+static void write_base(struct peer *peer, struct ws_batch *batch)
+{
+    struct json_out out = {0};
+
+    out.buffer = ws_frame_begin(batch, PEER_BASE_ROOM, &out.capacity);
+    if (out.buffer == NULL)
+        return; /* the buffer is full, so there will be another */
+    peer_write_base(peer, &out);
+    ws_frame_end(batch, WS_TEXT, out.len);
+}
+
 void link_fill(struct ws *ws, struct ws_batch *batch)
 {
     struct peer *peer = peer_of(ws);
@@ -259,6 +273,8 @@ void link_fill(struct ws *ws, struct ws_batch *batch)
     } else if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
         while (write_frame(peer, batch))
             ;
+        if (peer_base_due(peer))
+            write_base(peer, batch);
     }
     peer->bench->counts.wire_bytes_out += batch->used;
 }

@@ -136,7 +136,8 @@ static bool may_go(struct peer *peer)
     struct post *post = &peer->post;
     uint64_t now_ns = worker_now_ns(peer->bench->worker);
 
-    return post->parley || !post->paced || pace_take(&post->pace, now_ns, &post->next_ns);
+    post->turn_taken = !post->parley && post->paced;
+    return !post->turn_taken || pace_take(&post->pace, now_ns, &post->next_ns);
 }
 
 /* Whether an earlier attempt may have arrived. Others than ours went over the WebSocket. */
@@ -163,7 +164,8 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
     out->capacity = body_room(peer, message);
     post->batch = post->parley && peer->runtime->options.parley_protocol;
     post->first = number;
-    peer->delivery.recognises = post->parley;
+    post->unnumbered = !post->batch && post->version != POST_1_0;
+    peer->delivery.recognises = post->parley && !post->unnumbered;
     note_attempt(post, message, number);
     if (post->batch)
         peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, out, &post->last);

@@ -228,6 +228,7 @@ void link_opened(struct ws *ws)
     peer->link.state = LINK_GREETING;
     peer->link.next_ns = now_ns(peer) + GREETING_TIMEOUT_NS;
     ping_opened(peer);
+    peer_arm(peer);
 }
 
 static void lost(struct peer *peer)
@@ -419,10 +420,15 @@ void link_start_heartbeat(struct peer *peer)
     link->next_ns = link->opened_ns + peer->runtime->options.heartbeat_interval_ms * NS_PER_MS;
 }
 
-/* Silent after the upgrade: an older server, unless the peer must be a parley. */
+/* Silent after the upgrade: an older server, unless the peer must be a parley. Who was one
+ * the last time is rather not reached, and may be an older one the next time. */
 static void ungreeted(struct peer *peer)
 {
-    if (peer->dialect == PARLEY_DIALECT_PARLEY)
+    bool known = peer->post.parley;
+
+    if (peer->dialect != PARLEY_DIALECT_PARLEY)
+        peer->post.parley = false;
+    if (known)
         link_give_up(peer, 1002, "no greeting within 2 s");
     else
         older_open(peer, "");
@@ -446,6 +452,8 @@ void link_timer(struct peer *peer, uint64_t now)
         heartbeat(peer, now);
     else
         link->next_ns = CLOCK_NEVER;
+    if (link->state == LINK_IDLE && !peer->has_url && !peer->closing)
+        carrier_seek(peer); /* for lack of memory it could not look before */
 }
 
 static uint64_t lower_of(uint64_t said, uint64_t own)
@@ -460,6 +468,7 @@ void link_open_with(struct peer *peer, enum connection_dialect dialect, uint64_t
     const parley_options *options = &peer->runtime->options;
 
     link->dialect = dialect;
+    link->owed = 0;
     link->batch_bytes = lower_of(batch_bytes, options->batch_bytes_max);
     link->in_flight_max = (uint32_t)lower_of(in_flight_max, options->in_flight_max);
     peer->delivery.limits.in_flight_max = link->suspect ? 1 : link->in_flight_max;
@@ -490,6 +499,7 @@ void link_carried(struct peer *peer, enum connection_dialect dialect, uint64_t b
                   uint64_t in_flight_max)
 {
     lost(peer); /* what another carrier held */
+    peer->link.next_ns = CLOCK_NEVER;
     link_open_with(peer, dialect, batch_bytes,
                    dialect == CONNECTION_PARLEY ? in_flight_max : OLDER_IN_FLIGHT_MAX);
 }

@@ -7,13 +7,17 @@
  * without a number is meant for the oldest unanswered message, since such peers work in
  * order; an error without a number is not that certain, so it is laid to a message only when
  * there is just one. Silence for ack_timeout_ms on an open connection ends a message as sent.
+ * What ended without an answer of its own may get it yet: until that is accounted for
+ * (link.owed), an answer without a number is not taken for a later message's.
  * Such peers know no voids: numbers that were given up are passed over.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "peers/connection.h"
 #include "peers/envelope.h"
+#include "peers/older.h"
 #include "peers/older_out.h"
 #include "peers/peer.h"
 #include "peers/wire.h"
@@ -117,6 +121,7 @@ static void say(struct peer *peer, const struct json_out *out)
 {
     struct link *link = &peer->link;
 
+    assert(!out->overflow);
     if (link->inbound->first == NULL)
         link->answers = 0;
     if (++link->answers > ANSWERS_UNREAD_MAX)
@@ -125,39 +130,54 @@ static void say(struct peer *peer, const struct json_out *out)
         connection_say(link->inbound, out->buffer, out->len);
 }
 
-static void say_frame(struct peer *peer,
-                      void (*write)(struct json_out *out, const struct older_frame *frame),
-                      const char *seq, size_t seq_len)
-{
+struct small_frame {
     char buffer[SMALL_FRAME_MAX], message_id[37];
-    struct json_out out = {.buffer = buffer, .capacity = sizeof(buffer)};
-    struct older_frame frame = {.timestamp_us = clock_wall_us(),
-                                .message_id = message_id,
-                                .seq = seq,
-                                .seq_len = seq_len};
+    struct json_out out;
+    struct older_head head;
+};
+
+static struct json_out *begin_small(struct small_frame *frame, struct peer *peer)
+{
     uint8_t random[16];
 
+    frame->out = (struct json_out){.buffer = frame->buffer, .capacity = SMALL_FRAME_MAX};
     random_bytes(&peer->bench->random, random, sizeof(random));
-    uuid_write(message_id, random);
-    write(&out, &frame);
-    say(peer, &out);
+    uuid_write(frame->message_id, random);
+    frame->head = (struct older_head){
+        .message_id = frame->message_id, .timestamp_us = clock_wall_us(), .to_manager = true};
+    return &frame->out;
 }
 
 void older_ping(struct peer *peer)
 {
-    char seq[24];
-    int len = snprintf(seq, sizeof(seq), "%llu", PING_SEQ_FIRST + peer->link.ping_seq++);
+    struct small_frame ping;
+    char seq[OLDER_SEQ_MAX];
 
-    say_frame(peer, older_write_ping, seq, (size_t)len);
+    snprintf(seq, sizeof(seq), "%llu", PING_SEQ_FIRST + peer->link.ping_seq++);
+    older_ping_write(begin_small(&ping, peer), &ping.head, seq);
+    say(peer, &ping.out);
 }
 
-static void answer(struct peer *peer, const struct json_doc *doc,
-                   void (*write)(struct json_out *out, const struct older_frame *frame))
+static void answer_ping(struct peer *peer, const struct json_doc *doc)
 {
-    struct older_frame asked;
+    struct small_frame pong;
+    char seq[OLDER_SEQ_MAX];
 
-    older_read_seq(doc, doc->items, &asked);
-    say_frame(peer, write, asked.seq, asked.seq_len);
+    older_seq_read(doc, doc->items, seq);
+    older_pong_write(begin_small(&pong, peer), &pong.head, seq);
+    say(peer, &pong.out);
+}
+
+static void answer_capabilities(struct peer *peer, const struct json_doc *doc)
+{
+    struct small_frame reply;
+    char seq[OLDER_SEQ_MAX];
+
+    if (!older_capabilities_ask(doc, doc->items))
+        return;
+    older_seq_read(doc, doc->items, seq);
+    older_capabilities_write(begin_small(&reply, peer), &reply.head, seq, false);
+    say(peer, &reply.out);
 }
 
 /* ---- Answers in ---- */
@@ -176,21 +196,62 @@ static bool anything_unanswered(const struct peer *peer)
            peer->delivery.outstanding > 0;
 }
 
+uint32_t older_unanswered(const struct peer *peer)
+{
+    return link_is_older(peer) && anything_unanswered(peer)
+               ? delivery_unanswered(&peer->delivery, UINT32_MAX)
+               : 0;
+}
+
+/* An answer to a message that has ended, for all we can tell. */
+static void settle_owed(struct peer *peer)
+{
+    if (peer->link.owed > 0)
+        peer->link.owed--;
+}
+
+/* Whatever was sent before this one has been dealt with by a peer that works in order. */
+static void end_numbered(struct peer *peer, uint64_t number, parley_outcome outcome,
+                         const char *detail)
+{
+    uint64_t pending = peer->delivery.counts.pending;
+
+    end(peer, number, outcome, detail);
+    if (peer->delivery.counts.pending != pending)
+        peer->link.owed = 0;
+    else
+        settle_owed(peer);
+}
+
 /* `number` as the answer said it; the front is never a void. */
 static void on_answer(struct peer *peer, enum older_reference reference, uint64_t number,
                       parley_outcome outcome, const char *detail)
 {
     if (reference == REFERENCE_NUMBER)
-        end(peer, number, outcome, detail);
+        end_numbered(peer, number, outcome, detail);
+    else if (reference == REFERENCE_NONE && peer->link.owed > 0)
+        settle_owed(peer);
     else if (reference == REFERENCE_NONE && anything_unanswered(peer))
         end(peer, peer->delivery.front->number, outcome, detail);
+}
+
+/* What else we said lately may be what was too much, and a message have been taken without a
+ * word. What a carrier's connection says is not known here. */
+static bool may_be_about_another(const struct peer *peer)
+{
+    const struct connection *inbound = peer->link.inbound;
+    uint64_t window_ns = peer->runtime->options.ack_timeout_ms * NS_PER_MS;
+
+    return peer->link.owed > 0 || delivery_unanswered(&peer->delivery, 2) > 1 ||
+           inbound == NULL ||
+           (inbound->said_ns != 0 && now_ns(peer) < inbound->said_ns + window_ns);
 }
 
 static void on_rate_limit(struct peer *peer)
 {
     if (!anything_unanswered(peer))
         return;
-    if (delivery_unanswered(&peer->delivery, 2) > 1) /* some of them may have been taken */
+    if (may_be_about_another(peer)) /* some of them may have been taken */
         delivery_doubt(&peer->delivery, false);
     delivery_lost(&peer->delivery);
     peer->link.pause_ns = now_ns(peer) + RATE_WINDOW_NS;
@@ -202,10 +263,21 @@ static void end_all(struct peer *peer, const char *text)
     char detail[PARLEY_DETAIL_MAX];
 
     snprintf(detail, sizeof(detail), "it or another one was refused: %.200s", text);
-    while (peer->delivery.outstanding > 0)
+    for (; peer->delivery.outstanding > 0; peer->link.owed++)
         delivery_answer(&peer->delivery, peer->delivery.front->number, PARLEY_SENT, 0, detail);
+    settle_owed(peer); /* this was one */
     link_clear_suspicion(peer);
     peer_flush(peer); /* while `detail` is there */
+}
+
+static void on_error_without_number(struct peer *peer, const char *text)
+{
+    if (!anything_unanswered(peer))
+        settle_owed(peer);
+    else if (peer->link.owed > 0 || delivery_unanswered(&peer->delivery, 2) > 1)
+        end_all(peer, text);
+    else
+        end(peer, peer->delivery.front->number, PARLEY_REJECTED, text);
 }
 
 static void on_error(struct peer *peer, const struct json_doc *doc)
@@ -218,10 +290,10 @@ static void on_error(struct peer *peer, const struct json_doc *doc)
     log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
     if (strncmp(text, RATE_LIMIT_TEXT, sizeof(RATE_LIMIT_TEXT) - 1) == 0)
         on_rate_limit(peer);
-    else if (reference == REFERENCE_NUMBER || delivery_unanswered(&peer->delivery, 2) == 1)
-        on_answer(peer, reference, number, PARLEY_REJECTED, text);
-    else if (reference == REFERENCE_NONE && anything_unanswered(peer))
-        end_all(peer, text);
+    else if (reference == REFERENCE_NUMBER)
+        end_numbered(peer, number, PARLEY_REJECTED, text);
+    else if (reference == REFERENCE_NONE)
+        on_error_without_number(peer, text);
 }
 
 static void on_status(struct peer *peer, const struct json_doc *doc)
@@ -247,11 +319,10 @@ static void on_request(struct peer *peer, const struct json_doc *doc, const char
 {
     switch (frame_kind(doc, doc->items)) {
     case FRAME_PING:
-        answer(peer, doc, older_write_pong);
+        answer_ping(peer, doc);
         break;
     case FRAME_CAPABILITIES:
-        if (!older_is_acknowledged(doc, doc->items))
-            answer(peer, doc, older_write_capabilities);
+        answer_capabilities(peer, doc);
         break;
     case FRAME_ENVELOPE:
     case FRAME_OTHER:
@@ -324,7 +395,7 @@ void older_timer(struct peer *peer, uint64_t now)
 {
     if (peer->link.turn_ns <= now)
         peer->link.turn_ns = CLOCK_NEVER; /* peer_pump() tries again */
-    while (silent_at_ns(peer) <= now)
+    for (; silent_at_ns(peer) <= now; peer->link.owed++)
         end(peer, peer->delivery.front->number, PARLEY_SENT,
             "the peer acknowledged nothing within ack_timeout_ms");
 }

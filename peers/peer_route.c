@@ -5,6 +5,8 @@
  * time per session: before the route changes, what is outstanding on the old one is
  * acknowledged, or known to be lost.
  */
+#include <stdio.h>
+
 #include "peers/carrier.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
@@ -73,6 +75,21 @@ static void by_http(struct peer *peer)
     post_start(peer);
 }
 
+/* With what the last attempt met, if there was one. */
+static void fail(struct peer *peer, struct delivery_message *message,
+                 const struct transport_choice *choice)
+{
+    const char *last = peer->post.call.detail;
+    char detail[PARLEY_DETAIL_MAX];
+
+    if (http_used_up(peer, message) && last[0] != '\0')
+        snprintf(detail, sizeof(detail), "%s: %s", choice->reason, last);
+    else
+        snprintf(detail, sizeof(detail), "%s", choice->reason);
+    delivery_give_up(&peer->delivery, message, PARLEY_EXHAUSTED, detail);
+    peer_flush(peer); /* while `detail` is there */
+}
+
 /* @return whether the next message is to be looked at, too */
 static bool route_one(struct peer *peer, struct delivery_message *message)
 {
@@ -90,16 +107,26 @@ static bool route_one(struct peer *peer, struct delivery_message *message)
     case ROUTE_WAIT:
         return false;
     case ROUTE_FAIL:
-        delivery_give_up(&peer->delivery, message, PARLEY_EXHAUSTED, choice.reason);
+        fail(peer, message, &choice);
         return true;
     }
     return false;
 }
 
-void peer_pump(struct peer *peer)
+/* An older peer may yet answer what has expired on its WebSocket. */
+static void expire(struct peer *peer, uint64_t now_ns)
 {
-    peer->again_ns = CLOCK_NEVER;
-    delivery_expire(&peer->delivery, worker_now_ns(peer->bench->worker));
+    uint32_t unanswered;
+
+    if (now_ns < peer->delivery.earliest_deadline_ns)
+        return;
+    unanswered = older_unanswered(peer);
+    delivery_expire(&peer->delivery, now_ns);
+    peer->link.owed += unanswered - older_unanswered(peer);
+}
+
+static void route_all(struct peer *peer)
+{
     for (unsigned i = 0; i < FAILURES_A_TURN; i++) {
         struct delivery_message *message = delivery_peek(&peer->delivery);
 
@@ -107,4 +134,17 @@ void peer_pump(struct peer *peer)
             return;
     }
     peer->again_ns = worker_now_ns(peer->bench->worker); /* the rest: next tick */
+}
+
+void peer_pump(struct peer *peer)
+{
+    peer->again_ns = CLOCK_NEVER;
+    expire(peer, worker_now_ns(peer->bench->worker));
+    route_all(peer);
+    if (!peer_base_due(peer))
+        return;
+    if (peer->link.carrier != NULL)
+        carrier_fill(peer);
+    else
+        ws_want_write(&peer->link.ws);
 }

@@ -3,7 +3,8 @@
  * The usual case touches three numbers only: a message begins (watermark), its handler
  * answers before the next one begins (ack_seq), the sender learns of it (base). The ring is
  * there for handlers that answer later: it is taken when a second number begins while one is
- * unanswered, so that accepting never needs memory. Rejections stand in a sorted array.
+ * unanswered. Rejections stand in a sorted array, which has room for all that are unanswered:
+ * what a number's outcome needs is taken before the number begins.
  *
  * Numbers come from strangers: nothing is computed that could wrap around.
  */
@@ -14,7 +15,8 @@
 
 enum { UNANSWERED, ANSWERED };
 
-#define REJECTED_MIN 4
+/* Stands for a reason that there was no memory for. */
+static const char unsaid[] = "out of memory for the reason";
 
 static uint8_t *slot(const struct receive *receive, uint64_t number)
 {
@@ -28,13 +30,22 @@ void receive_init(struct receive *receive, const struct alloc *alloc, uint32_t i
     receive->alloc = alloc;
     receive->base = 1;
     receive->in_flight_max = in_flight_max;
+    receive->rejected = receive->few;
+    receive->rejected_capacity = RECEIVE_REJECTED_FEW;
+}
+
+static void free_detail(struct receive *receive, const char *detail)
+{
+    if (detail != unsaid)
+        alloc_free(receive->alloc, (char *)detail);
 }
 
 void receive_fini(struct receive *receive)
 {
     for (uint32_t i = 0; i < receive->rejected_len; i++)
-        alloc_free(receive->alloc, receive->rejected[i].detail);
-    alloc_free(receive->alloc, receive->rejected);
+        free_detail(receive, receive->rejected[i].detail);
+    if (receive->rejected != receive->few)
+        alloc_free(receive->alloc, receive->rejected);
     alloc_free(receive->alloc, receive->ring);
     receive->rejected = NULL;
     receive->ring = NULL;
@@ -68,44 +79,46 @@ static void forget(struct receive *receive, uint32_t count)
     if (count == 0)
         return;
     for (uint32_t i = 0; i < count; i++)
-        alloc_free(receive->alloc, receive->rejected[i].detail);
+        free_detail(receive, receive->rejected[i].detail);
     receive->rejected_len -= count;
     memmove(receive->rejected, receive->rejected + count,
             receive->rejected_len * sizeof(receive->rejected[0]));
 }
 
-static bool make_room(struct receive *receive)
+/* Room for `count` more. */
+static bool make_room(struct receive *receive, uint64_t count)
 {
-    uint32_t capacity = receive->rejected_capacity;
+    struct receive_rejection *before =
+        receive->rejected == receive->few ? NULL : receive->rejected;
+    uint64_t capacity = receive->rejected_capacity;
     struct receive_rejection *grown;
 
-    if (receive->rejected_len < capacity)
+    if (count <= capacity - receive->rejected_len)
         return true;
-    capacity = capacity == 0 ? REJECTED_MIN : 2 * capacity;
-    grown = alloc_resize(receive->alloc, receive->rejected, capacity * sizeof(*grown));
+    while (count > capacity - receive->rejected_len)
+        capacity *= 2;
+    grown = alloc_resize(receive->alloc, before, capacity * sizeof(*grown));
     if (grown == NULL)
         return false;
+    if (before == NULL)
+        memcpy(grown, receive->few, sizeof(receive->few));
     receive->rejected = grown;
-    receive->rejected_capacity = capacity;
+    receive->rejected_capacity = (uint32_t)capacity;
     return true;
 }
 
-static bool remember(struct receive *receive, uint64_t number, const char *detail)
+/* There is room: prepare() made it before the number began. */
+static void remember(struct receive *receive, uint64_t number, const char *detail)
 {
     uint32_t at = rejections_below(receive, number);
-    char *copy;
+    const char *copy = alloc_string(receive->alloc, detail);
 
     assert(receive->rejected_len < receive->in_flight_max); /* room() saw to it */
-    if (!make_room(receive))
-        return false;
-    copy = alloc_string(receive->alloc, detail);
-    if (copy == NULL)
-        return false;
+    assert(receive->rejected_len < receive->rejected_capacity);
     memmove(receive->rejected + at + 1, receive->rejected + at,
             (receive->rejected_len - at) * sizeof(receive->rejected[0]));
-    receive->rejected[at] = (struct receive_rejection){number, copy};
+    receive->rejected[at] = (struct receive_rejection){number, copy != NULL ? copy : unsaid};
     receive->rejected_len++;
-    return true;
 }
 
 const char *receive_rejection(const struct receive *receive, uint64_t number)
@@ -131,7 +144,7 @@ static void start(struct receive *receive, uint64_t number)
 {
     receive->known = true;
     receive->base = number > 0 ? number : 1;
-    receive->ack_seq = receive->watermark = receive->base - 1;
+    receive->ack_seq = receive->watermark = receive->unsure = receive->base - 1;
 }
 
 void receive_base(struct receive *receive, uint64_t base_seq)
@@ -180,10 +193,19 @@ static bool take_ring(struct receive *receive)
     return receive->ring != NULL;
 }
 
+/* Takes whatever finishing one more number may need, were all that are open to be rejected:
+   an outcome that got lost would hold up every number after it. */
+static bool prepare(struct receive *receive)
+{
+    uint64_t open = receive->watermark - receive->ack_seq;
+
+    if (receive->ring == NULL && open > 0 && !take_ring(receive))
+        return false;
+    return make_room(receive, open + 1);
+}
+
 static enum receive_decision run(struct receive *receive, uint64_t number)
 {
-    if (receive->ring == NULL && receive->watermark > receive->ack_seq && !take_ring(receive))
-        return RECEIVE_NO_MEMORY;
     receive->watermark = number;
     if (receive->ring != NULL)
         *slot(receive, number) = UNANSWERED;
@@ -198,7 +220,9 @@ enum receive_decision receive_begin(struct receive *receive, uint64_t number)
         return RECEIVE_REPEAT;
     if (number - receive->watermark > 1)
         return RECEIVE_GAP;
-    return room(receive, 1) ? run(receive, number) : RECEIVE_FULL;
+    if (!room(receive, 1))
+        return RECEIVE_FULL;
+    return prepare(receive) ? run(receive, number) : RECEIVE_NO_MEMORY;
 }
 
 /* Numbers up to `last` will never come: they do not hold up ack_seq. */
@@ -212,14 +236,40 @@ static void skip(struct receive *receive, uint64_t last)
         *slot(receive, ++receive->watermark) = ANSWERED;
 }
 
+static void note_gap(struct receive *receive, uint64_t first, uint64_t last)
+{
+    if (first > last)
+        return;
+    if (receive->skipped_len == RECEIVE_SKIPPED_MAX) {
+        receive->unsure = receive->skipped[0].last;
+        receive->skipped_len--;
+        memmove(receive->skipped, receive->skipped + 1,
+                receive->skipped_len * sizeof(receive->skipped[0]));
+    }
+    receive->skipped[receive->skipped_len++] = (struct receive_range){first, last};
+}
+
+bool receive_arrived(const struct receive *receive, uint64_t number)
+{
+    if (number <= receive->unsure || number > receive->watermark)
+        return false;
+    for (uint32_t i = 0; i < receive->skipped_len; i++) {
+        if (number >= receive->skipped[i].first && number <= receive->skipped[i].last)
+            return false;
+    }
+    return true;
+}
+
 enum receive_decision receive_begin_old(struct receive *receive, uint64_t number)
 {
     uint64_t count; /* numbers to begin: only the last will, but the ring holds them all */
+    uint64_t next;
 
     if (!receive->known)
         start(receive, number);
     if (number <= receive->watermark)
         return RECEIVE_REPEAT;
+    next = receive->watermark + 1;
     if (receive->ack_seq == receive->watermark)
         skip(receive, number - 1);
     count = number - receive->watermark;
@@ -227,9 +277,10 @@ enum receive_decision receive_begin_old(struct receive *receive, uint64_t number
         return RECEIVE_FULL;
     while (!room(receive, count)) /* ends: without settled rejections there is room */
         receive_base(receive, receive->rejected[0].number + 1);
-    if (receive->ring == NULL && receive->watermark > receive->ack_seq && !take_ring(receive))
+    if (!prepare(receive))
         return RECEIVE_NO_MEMORY;
     skip(receive, number - 1);
+    note_gap(receive, next, number - 1);
     return run(receive, number);
 }
 
@@ -240,8 +291,8 @@ parley_status receive_finish(struct receive *receive, uint64_t number, const cha
         return PARLEY_EUNKNOWN;
     if (receive->ring != NULL && *slot(receive, number) == ANSWERED)
         return PARLEY_EUNKNOWN;
-    if (detail != NULL && !remember(receive, number, detail))
-        return PARLEY_ENOMEM;
+    if (detail != NULL)
+        remember(receive, number, detail);
     if (receive->ring == NULL) {
         assert(number == receive->watermark && number == receive->ack_seq + 1);
         receive->ack_seq = number;
@@ -272,6 +323,13 @@ void receive_check(const struct receive *receive)
     assert(open == 0 || receive->ring == NULL ||
            *slot(receive, receive->ack_seq + 1) == UNANSWERED);
     assert(receive->rejected_len <= receive->rejected_capacity);
+    assert(receive->skipped_len <= RECEIVE_SKIPPED_MAX);
+    for (uint32_t i = 0; i < receive->skipped_len; i++) {
+        const struct receive_range *gap = &receive->skipped[i];
+
+        assert(gap->first <= gap->last && gap->last < receive->watermark);
+        assert(gap->first > (i == 0 ? receive->unsure : receive->skipped[i - 1].last));
+    }
     for (uint32_t i = 0; i < receive->rejected_len; i++) {
         uint64_t number = receive->rejected[i].number;
 

@@ -35,8 +35,15 @@ enum receive_decision {
 
 struct receive_rejection {
     uint64_t number;
-    char *detail; /* the session's */
+    const char *detail;
 };
+
+struct receive_range {
+    uint64_t first, last;
+};
+
+#define RECEIVE_SKIPPED_MAX 8
+#define RECEIVE_REJECTED_FEW 4
 
 struct receive {
     const struct alloc *alloc;
@@ -47,10 +54,17 @@ struct receive {
     bool known;    /* a batch or message has been seen */
     uint8_t *ring; /* who is answered, by number & ring_mask; NULL until two are unanswered */
     uint32_t ring_mask;
-    struct receive_rejection *rejected; /* by number, rising */
+    struct receive_rejection *rejected; /* by number, rising; `few` until they are more */
     uint32_t rejected_len, rejected_capacity;
+    struct receive_rejection few[RECEIVE_REJECTED_FEW];
+    /* the old rule's gaps: numbers that never came. The newest ones, rising; of what lies
+     * below `unsure`, and of that number, nobody knows any more. */
+    struct receive_range skipped[RECEIVE_SKIPPED_MAX];
+    uint32_t skipped_len;
+    uint64_t unsure;
 };
 
+/** It must stay where it is. */
 void receive_init(struct receive *receive, const struct alloc *alloc, uint32_t in_flight_max);
 void receive_fini(struct receive *receive);
 
@@ -69,16 +83,19 @@ enum receive_decision receive_begin(struct receive *receive, uint64_t number);
 enum receive_decision receive_begin_old(struct receive *receive, uint64_t number);
 
 /**
- * A begun number has its outcome. An accepted one in order takes no memory.
+ * A begun number has its outcome. That never fails for want of memory.
  *
- * @param detail NULL: accepted; else rejected, copied
- * @return PARLEY_OK; PARLEY_EUNKNOWN (not begun, closed, or answered before); PARLEY_ENOMEM
- *         (a rejection that cannot be remembered: it stays unanswered)
+ * @param detail NULL: accepted; else rejected, copied; replaced if there is no memory for it
+ * @return PARLEY_OK; PARLEY_EUNKNOWN (not begun, closed, or answered before)
  */
 parley_status receive_finish(struct receive *receive, uint64_t number, const char *detail);
 
 /** Tells whether a number has its outcome, or was closed without one. */
 bool receive_answered(const struct receive *receive, uint64_t number);
+
+/** Tells whether a number up to the watermark is known to have come: it was neither skipped by
+ *  the old rule nor lies below the first one this session heard of. */
+bool receive_arrived(const struct receive *receive, uint64_t number);
 
 /** The stored detail of a rejected number, NULL when it was not rejected. */
 const char *receive_rejection(const struct receive *receive, uint64_t number);

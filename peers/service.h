@@ -139,11 +139,21 @@ struct bench *bench_of(const struct worker *worker);
 /** The bench of the worker with this index. */
 struct bench *bench_get(struct parley *runtime, uint32_t index);
 
+/** Levels of nesting around a payload. */
+#define ENVELOPE_LEVELS 1
+#define BATCH_LEVELS    3
+
 /**
- * Scans a frame or body into the bench's document. Its nesting may be a payload's limit and
- * three more: inside a message, a list and a batch. Its size is the transport's limit.
+ * Scans a body into the bench's document. Its nesting may be a payload's limit and what is
+ * around it. Its size is the transport's limit.
+ *
+ * @return PARLEY_OK; PARLEY_ENOMEM (it may be sent again); else it is malformed
  */
-bool bench_scan(struct bench *bench, const char *text, size_t len, uint32_t record_depth);
+parley_status bench_scan(struct bench *bench, const char *text, size_t len,
+                         uint32_t record_depth, uint32_t levels);
+
+/** The same for a frame, which may be a batch, down to ACK_RECORD_DEPTH. */
+parley_status bench_scan_frame(struct bench *bench, const char *text, size_t len);
 
 void random_bytes(struct random_pool *pool, uint8_t *bytes, size_t len);
 

@@ -166,14 +166,18 @@ static bool is_peer(struct parley *runtime, const char *id)
     return known;
 }
 
+/* What cannot go moves to the front, or a few that are connected and silent would stand before
+ * all that could. */
 bool session_evict(struct bench *bench, bool any)
 {
-    struct session *session = bench->sessions_last;
+    for (unsigned i = 0; i < EVICTION_LOOKS && bench->sessions_last != NULL; i++) {
+        struct session *session = bench->sessions_last;
 
-    for (unsigned i = 0; i < EVICTION_LOOKS && session != NULL; i++, session = session->prev) {
         if (!in_use(session) && (any || !is_peer(bench->runtime, session->sender)) &&
             forget(session))
             return true;
+        leave(session);
+        join(session);
     }
     return false;
 }

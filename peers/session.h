@@ -129,7 +129,7 @@ parley_status session_acquire(struct bench *bench, const char *sender, const cha
                               struct session **ret_session);
 
 /** Forgets the session used longest ago of those that nobody uses; of a peer's only if `any`.
- *  @return false: there was none among the oldest */
+ *  @return false: there was none among the oldest, which are looked at last from now on */
 bool session_evict(struct bench *bench, bool any);
 
 /** Answers waiting requests that have waited too long; forgets the session when it is idle.

@@ -166,7 +166,7 @@ bool session_message(struct session *session, struct inbound_request *request,
         break;
     case SESSION_STALE:
         session->bench->counts.repeats++;
-        if (!frame) {
+        if (!frame || !receive_arrived(&session->receive, envelope.number)) {
             session_answer_detail(request, 400, "SEQUENCE_ERROR");
             return true;
         }

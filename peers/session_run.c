@@ -159,7 +159,7 @@ static void handle_frame(struct session *session, struct inbound_request *reques
         request->text = NULL;
         return;
     }
-    error_write(&out, error.text);
+    error_write(&out, error.text, 0);
     session_set_answer(request, code, &out);
 }
 
@@ -196,7 +196,7 @@ static void refuse_text(struct inbound_request *request)
         session_answer_detail(request, 503, "try again later");
         return;
     }
-    error_write(&out, "try again later");
+    error_write(&out, "try again later", 0);
     session_set_answer(request, CLOSE_TRY_LATER, &out);
 }
 
@@ -239,8 +239,8 @@ bool session_handle(struct session *session, struct inbound_request *request,
             *seat_of(session, request) = NULL;
         return true;
     }
-    if (doc == NULL &&
-        !bench_scan(session->bench, request->text, request->len, BATCH_RECORD_DEPTH)) {
+    if (doc == NULL && bench_scan(session->bench, request->text, request->len,
+                                  BATCH_RECORD_DEPTH, BATCH_LEVELS) != PARLEY_OK) {
         refuse_text(request);
         return true;
     }

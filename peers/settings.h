@@ -58,6 +58,9 @@ size_t settings_count(void);
 const struct setting *settings_at(size_t index);
 size_t settings_index(const struct setting *setting);
 
+/** How a secret is shown. Nobody has it for a secret: it is what was copied from there. */
+#define SETTING_SECRET_SHOWN "********"
+
 /** The row with this path ("peers[].url" for a peer's key), or NULL. */
 const struct setting *settings_find(const char *path);
 
@@ -95,8 +98,9 @@ bool setting_is_set(const struct setting *setting, const void *base);
 /** Writes what the setting wants: "a number from 1 to 100". */
 void setting_expected(const struct setting *setting, char *buffer, size_t len);
 
-/** Tells whether a message must not repeat this text: it holds credentials. */
-bool setting_hides(const struct setting *setting, const char *text);
+/** What a message says in place of a text that it must not repeat, because of credentials.
+ *  @return NULL: it may repeat it */
+const char *setting_hidden(const struct setting *setting, const char *text);
 
 /** Writes a value as the file would, without quotes; "" for an unset one. */
 void setting_format(const struct setting *setting, struct setting_value value, char *buffer,

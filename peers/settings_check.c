@@ -21,8 +21,8 @@ static parley_status refuse(const struct checker *checker, const struct setting 
 
     setting_expected(setting, expected, sizeof(expected));
     setting_format(setting, value, found, sizeof(found));
-    if (setting_hides(setting, value.text))
-        snprintf(found, sizeof(found), "one with credentials");
+    if (setting_hidden(setting, value.text) != NULL)
+        snprintf(found, sizeof(found), "%s", setting_hidden(setting, value.text));
     if (setting_of_peer(setting))
         snprintf(path, sizeof(path), "peers[%zu]%s", peer,
                  setting->path + sizeof("peers[]") - 1);

@@ -155,11 +155,15 @@ static bool address_allowed(const char *text)
     return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
 }
 
-bool setting_hides(const struct setting *setting, const char *text)
+const char *setting_hidden(const struct setting *setting, const char *text)
 {
-    if (setting->type == SETTING_SECRET)
-        return true;
-    return setting->type == SETTING_URL && text != NULL && strchr(text, '@') != NULL;
+    if (setting->type == SETTING_URL && text != NULL && strchr(text, '@') != NULL)
+        return "one with credentials";
+    if (setting->type != SETTING_SECRET || text == NULL || text[0] == '\0')
+        return NULL;
+    if (strcmp(text, SETTING_SECRET_SHOWN) == 0)
+        return "the asterisks that are shown in place of a secret";
+    return "something else, which is not shown";
 }
 
 /* What may stand in a header. */
@@ -169,7 +173,7 @@ static bool secret_allowed(const char *text)
         if (*at <= ' ' || *at > '~')
             return false;
     }
-    return text[0] != '\0';
+    return text[0] != '\0' && strcmp(text, SETTING_SECRET_SHOWN) != 0;
 }
 
 static bool url_allowed(const char *text)

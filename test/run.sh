@@ -111,6 +111,11 @@ awk -F ' [|] ' '
           line("in all", "", "", all, all_passed)
           print "" }' "$table"
 
+# What the JSON scanner, Python and Node made of the same documents, up to the sums.
+for log in "$logs"/differential-*.log; do
+    [ -s "$log" ] && sed '/^$/q' "$log"
+done
+
 [ "$scripts" -eq 0 ] || of_scripts=", $scripts_ok of $scripts scripts"
 echo "$programs programs, $asserts asserts${of_scripts:-}"
 echo "$passed passed, $failed failed"

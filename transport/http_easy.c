@@ -366,22 +366,25 @@ static void set_detail(struct http_call *call, const char *text)
     snprintf(call->detail, sizeof(call->detail), "%.*s", HTTP_DETAIL_MAX - 1, text);
 }
 
-/* The status line and the body; an empty one is a string, too. curl reads any number behind
- * "HTTP/2", one that overflows included. */
+/* curl reads any number behind "HTTP/2", one that overflows included. @return 0: none */
+static unsigned status_code(const struct http_easy *easy)
+{
+    long code = 0;
+
+    curl_easy_getinfo(easy->handle, CURLINFO_RESPONSE_CODE, &code);
+    return code >= 100 && code <= 999 ? (unsigned)code : 0;
+}
+
+/* The status line and the body; an empty one is a string, too. */
 static parley_status take_answer(struct http_easy *easy)
 {
     struct http_call *call = easy->call;
-    long code = 0;
 
     if (call->response == NULL)
         call->response = alloc_zeroed(easy->alloc, 1);
     if (call->response == NULL)
         return PARLEY_ENOMEM;
-    curl_easy_getinfo(easy->handle, CURLINFO_RESPONSE_CODE, &code);
-    if (code < 100 || code > 999)
-        return PARLEY_EPROTO;
-    call->code = (unsigned)code;
-    return PARLEY_OK;
+    return call->code != 0 ? PARLEY_OK : PARLEY_EPROTO;
 }
 
 static const char *why(const struct http_easy *easy, CURLcode code)
@@ -414,6 +417,7 @@ struct http_call *http_easy_finish(struct http_easy *easy, CURLcode code)
 
     call->status =
         easy->refused != PARLEY_OK ? easy->refused : status_of(code, easy->starts > 0);
+    call->code = status_code(easy);
     if (call->status == PARLEY_OK)
         call->status = take_answer(easy);
     if (call->status == PARLEY_ENOMEM)

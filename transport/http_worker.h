@@ -61,7 +61,7 @@ struct http_call {
                              PARLEY_ENOMEM */
     bool unsent;    /* with a failure: no byte of the request can have reached the peer */
     bool resent;    /* the request went out twice, see above */
-    unsigned code;  /* HTTP status */
+    unsigned code;  /* HTTP status; with a failure: of an answer that did not end, or 0 */
     char *response; /* with PARLEY_OK never NULL, NUL-terminated, http_call_clear() frees
                        it; else NULL */
     size_t response_len;

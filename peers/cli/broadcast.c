@@ -199,7 +199,9 @@ static void print_summary(const struct broadcast *broadcast)
 
     counts.of[PARLEY_EXHAUSTED] += broadcast->without_url;
     counts.all += broadcast->without_url;
-    printf(json ? "{\"event\":\"summary\",\"peers\":%zu" : "%zu peers", counts.all);
+    printf(json ? "{\"event\":\"summary\",\"peers\":%zu" : "%zu peer", counts.all);
+    if (!json && counts.all != 1)
+        putchar('s');
     for (int outcome = PARLEY_DELIVERED; outcome <= PARLEY_CANCELLED; outcome++) {
         const char *name = parley_outcome_name((parley_outcome)outcome);
 
@@ -306,7 +308,7 @@ static enum cli_exit run(struct broadcast *broadcast)
         code = exchange(broadcast, runtime);
     parley_close(runtime);
     collect(broadcast); /* what was cancelled by a signal */
-    if (broadcast->outbox.counts.all + broadcast->without_url > 0)
+    if (code == CLI_OK || broadcast->outbox.counts.all + broadcast->without_url > 0)
         print_summary(broadcast);
     outbox_fini(&broadcast->outbox);
     return code != CLI_OK ? code : broadcast->worst;

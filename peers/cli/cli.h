@@ -107,8 +107,8 @@ __attribute__((format(printf, 3, 4))) enum cli_exit cli_fail(const struct cli_se
 /** Writes a JSON string, quotes included; NULL is written as null. */
 void cli_json_string(FILE *file, const char *text);
 
-/** Writes text from outside with blanks for what could steer a terminal. @return columns
- *  used, at most `columns` */
+/** Writes text from outside with blanks for what could steer a terminal; `file` NULL: only
+ *  measures it. @return columns used, at most `columns` */
 size_t cli_plain_text(FILE *file, const char *text, size_t len, size_t columns);
 
 /** Returns "websocket", "http" or "none". */

@@ -14,8 +14,6 @@
 
 #include "peers/cli/yaml.h"
 
-#define SECRET_SHOWN "********" /* parley_config_each() does not tell secrets */
-
 static const char head[] =
     "# parley: configuration of a node. Every key stands here with its default, and every\n"
     "# key may be left out.\n"
@@ -33,16 +31,10 @@ static const char peers_head[] =
     "# Nodes to talk to. One with every key, of which only id is required:\n"
     "#\n";
 
-struct init {
-    struct yaml yaml;
-    bool secret; /* one was set by a flag, and cannot be written */
-};
-
 static void write_key(const char *key, const char *value, bool text, const char *about,
                       void *user)
 {
-    struct init *init = user;
-    struct yaml *yaml = &init->yaml;
+    struct yaml *yaml = user;
     char quoted[YAML_VALUE_MAX];
     const char *name;
     int indent;
@@ -50,8 +42,6 @@ static void write_key(const char *key, const char *value, bool text, const char 
 
     if (strncmp(key, "peers[", 6) == 0)
         return;
-    if (value != NULL && strcmp(value, SECRET_SHOWN) == 0)
-        init->secret = true;
     name = yaml_key(yaml, key, &indent, &dash);
     if (value != NULL)
         yaml_value(value, text, quoted, sizeof(quoted));
@@ -84,20 +74,16 @@ static void write_peers(struct cli_setup *setup, FILE *file)
 
 static enum cli_exit compose(struct cli_setup *setup, char **ret_text, size_t *ret_len)
 {
-    struct init init = {.yaml.prefix = ""};
+    struct yaml yaml = {.prefix = ""};
 
-    init.yaml.file = open_memstream(ret_text, ret_len);
-    if (init.yaml.file == NULL)
+    yaml.file = open_memstream(ret_text, ret_len);
+    if (yaml.file == NULL)
         return cli_fail(setup, CLI_FAILED, "out of memory");
-    fputs(head, init.yaml.file);
-    parley_config_each(setup->config, write_key, &init);
-    write_peers(setup, init.yaml.file);
-    if (fclose(init.yaml.file) != 0)
+    fputs(head, yaml.file);
+    parley_config_each(setup->config, write_key, &yaml);
+    write_peers(setup, yaml.file);
+    if (fclose(yaml.file) != 0)
         return cli_fail(setup, CLI_FAILED, "out of memory");
-    if (init.secret)
-        return cli_fail(setup, CLI_USAGE,
-                        "a secret is not written by a flag, which ps shows to every user; "
-                        "put it into the file or the environment");
     return CLI_OK;
 }
 

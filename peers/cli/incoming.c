@@ -65,6 +65,7 @@ static void print_text(const parley_incoming *message, const struct timespec *re
     char clock[16], number[32], sha256[DIGEST_TEXT];
     struct tm local;
     size_t used, columns;
+    bool cut;
 
     localtime_r(&received->tv_sec, &local);
     strftime(clock, sizeof(clock), "%H:%M:%S", &local);
@@ -85,12 +86,12 @@ static void print_text(const parley_incoming *message, const struct timespec *re
         return;
     }
     columns = payload_columns(full, used);
-    if (columns >= message->payload_len) {
-        cli_plain_text(stdout, message->payload, message->payload_len, SIZE_MAX);
-    } else {
-        cli_plain_text(stdout, message->payload, message->payload_len, columns - 3);
+    cut = columns != SIZE_MAX &&
+          cli_plain_text(NULL, message->payload, message->payload_len, columns + 2) > columns;
+    cli_plain_text(stdout, message->payload, message->payload_len,
+                   cut ? columns - 3 : SIZE_MAX);
+    if (cut)
         fputs("...", stdout);
-    }
     putchar('\n');
 }
 

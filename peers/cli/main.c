@@ -3,8 +3,11 @@
  * The `parley` command: finds the sub-command and hands over. Commands use the library
  * through parley.h only, as any host does.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "parley.h"
 #include "peers/cli/cli.h"
@@ -81,6 +84,17 @@ static enum cli_exit run(struct command *commands, int argc, char **argv)
     return unknown(&setup, commands, name);
 }
 
+/* The number of a standard stream that is closed goes to the next file that is opened, which
+ * may be a socket: it would be read and written in the stream's place. So its number is
+ * taken, by what can neither be read as input nor written as output. */
+static void occupy_closed_streams(void)
+{
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++) {
+        if (fcntl(stream, F_GETFD) < 0 && errno == EBADF)
+            (void)!open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct command commands[COMMANDS] = {
@@ -89,6 +103,7 @@ int main(int argc, char **argv)
         {"ping", "parley ping", cli_ping},    {"config", "parley config", cli_config},
     };
 
+    occupy_closed_streams();
     if (argc < 2) {
         fputs(help, stderr);
         return CLI_USAGE;

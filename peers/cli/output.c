@@ -49,34 +49,69 @@ void cli_json_string(FILE *file, const char *text)
     fputc('"', file);
 }
 
-/* Bytes of the character at `text`: as many as its first byte says and are there. */
-static size_t character_len(const char *text, size_t len)
+struct range {
+    uint32_t first, last;
+};
+
+/* Of two columns: the blocks that East Asian scripts and emoji fill. */
+static const struct range wide[] = {
+    {0x1100, 0x115f},   {0x2e80, 0x303e},   {0x3041, 0xa4cf},   {0xac00, 0xd7a3},
+    {0xf900, 0xfaff},   {0xfe30, 0xfe6f},   {0xff00, 0xff60},   {0xffe0, 0xffe6},
+    {0x1f300, 0x1f64f}, {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd},
+};
+
+/* Of none: they join the character before. */
+static const struct range joined[] = {
+    {0x300, 0x36f}, {0x200b, 0x200d}, {0x20d0, 0x20ff}, {0xfe00, 0xfe0f}};
+
+/* What steers a terminal: C0, DEL, C1; line breaks, and what turns the writing around. */
+static const struct range steering[] = {
+    {0, 0x1f}, {0x7f, 0x9f}, {0x200e, 0x200f}, {0x2028, 0x202e}, {0x2066, 0x2069}};
+
+#define IS_IN(ranges, code) is_in(ranges, sizeof(ranges) / sizeof((ranges)[0]), code)
+
+static bool is_in(const struct range *ranges, size_t len, uint32_t code)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (code >= ranges[i].first && code <= ranges[i].last)
+            return true;
+    }
+    return false;
+}
+
+/* The character at `text`, in as many bytes as its first one says and are there. */
+static uint32_t character(const char *text, size_t len, size_t *ret_bytes)
 {
     unsigned char first = (unsigned char)text[0];
     size_t wanted = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
+    uint32_t code = wanted == 1 ? first : first & (0x7fu >> wanted);
     size_t i = 1;
 
-    while (i < wanted && i < len && ((unsigned char)text[i] & 0xc0) == 0x80)
-        i++;
-    return i;
+    for (; i < wanted && i < len && ((unsigned char)text[i] & 0xc0) == 0x80; i++)
+        code = code << 6 | ((unsigned char)text[i] & 0x3f);
+    *ret_bytes = i;
+    return code;
 }
 
 size_t cli_plain_text(FILE *file, const char *text, size_t len, size_t columns)
 {
     size_t used = 0;
 
-    for (size_t at = 0; at < len && used < columns; used++) {
-        size_t bytes = character_len(text + at, len - at);
-        unsigned char first = (unsigned char)text[at];
-        /* C0, DEL, and C1 as UTF-8 has it */
-        bool control = first < ' ' || first == 0x7f ||
-                       (first == 0xc2 && bytes == 2 && (unsigned char)text[at + 1] < 0xa0);
+    for (size_t at = 0, bytes; at < len; at += bytes) {
+        uint32_t code = character(text + at, len - at, &bytes);
+        bool usual = code >= ' ' && code < 0x7f; /* most are, and there may be millions */
+        bool steers = !usual && IS_IN(steering, code);
+        size_t width = usual ? 1 : IS_IN(wide, code) ? 2 : !IS_IN(joined, code);
 
-        if (control)
-            fputc(' ', file);
+        if (width > columns - used)
+            break;
+        used += width;
+        if (file == NULL)
+            continue;
+        if (usual || steers)
+            putc(steers ? ' ' : text[at], file);
         else
             fwrite(text + at, 1, bytes, file);
-        at += bytes;
     }
     return used;
 }

@@ -185,6 +185,15 @@ static void next_source(struct payloads *payloads)
     payloads->ended = payloads->given = false;
 }
 
+static bool is_blank(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '\0' || strchr(JSON_BLANKS, text[i]) == NULL)
+            return false;
+    }
+    return true;
+}
+
 /* The file as one payload; an editor's last newline is not part of it. */
 static enum payload_state take_whole(struct payloads *payloads, const char **ret_text,
                                      size_t *ret_len)
@@ -195,21 +204,12 @@ static enum payload_state take_whole(struct payloads *payloads, const char **ret
         return too_long(payloads);
     if (!payloads->ended)
         return PAYLOAD_READ;
-    while (len > 0 && strchr(JSON_BLANKS, payloads->bytes[len - 1]) != NULL)
+    while (len > 0 && is_blank(payloads->bytes + len - 1, 1))
         len--;
     payloads->given = true;
     *ret_text = payloads->bytes != NULL ? payloads->bytes : "";
     *ret_len = len;
     return PAYLOAD_READY;
-}
-
-static bool is_blank(const char *text, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] == '\0' || strchr(JSON_BLANKS, text[i]) == NULL)
-            return false;
-    }
-    return true;
 }
 
 /* The next line that says something; the last one needs no newline. */

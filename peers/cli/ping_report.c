@@ -38,16 +38,19 @@ static void print_text(const struct ping_answer *answer)
                        : answer->status == PARLEY_EREFUSED ? "refused by"
                                                            : "no answer from";
 
+    /* what the status says of it is about runtimes */
+    bool lost = answer->status == PARLEY_ECLOSED && answer->detail[0] != '\0';
+
     printf("%s %s via %s: seq=%u", says, answer->peer, cli_transport_name(answer->transport),
            answer->sequence);
     if (answer->http_code != 0)
         printf(" code=%u", answer->http_code);
     if (has_answer(answer))
         printf(" time=%.3f ms", (double)answer->latency_ns / 1e6);
-    else
+    else if (!lost)
         printf(" %s", parley_strerror(answer->status));
     if (answer->detail[0] != '\0' && answer->status != PARLEY_OK) {
-        fputs(": ", stdout);
+        fputs(lost ? " " : ": ", stdout);
         cli_plain_text(stdout, answer->detail, strlen(answer->detail), SIZE_MAX);
     }
     putchar('\n');

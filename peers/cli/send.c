@@ -125,6 +125,10 @@ static enum cli_exit check_payloads(struct send *send)
 
     if (payloads->lines && payloads->sources_len == 0)
         return payloads_add_file(payloads, "-");
+    if (payloads->sources_len == 0 && send->target.urls_len == 0)
+        return cli_fail(&send->setup, CLI_USAGE,
+                        "expected --url or a peer's id, and a payload; found only \"%.40s\"",
+                        send->target.peer_id);
     if (payloads->sources_len == 0)
         return cli_fail(&send->setup, CLI_USAGE, "expected a payload");
     if (payloads->lines && (payloads->sources_len > 1 || payloads->sources[0].text != NULL))

@@ -32,6 +32,11 @@ static enum cli_exit take_set(struct cli_setup *setup, char *argument)
     if (equals == NULL)
         return cli_fail(setup, CLI_USAGE, "--set %.80s: expected key=value", argument);
     *equals = '\0';
+    if (strcmp(argument, "security.jwt_secret") == 0)
+        return cli_fail(
+            setup, CLI_USAGE,
+            "--set security.jwt_secret: ps would show the secret to every user; put "
+            "it into the file or into PARLEY_SECURITY_JWT_SECRET");
     return cli_override(setup, argument, equals + 1);
 }
 

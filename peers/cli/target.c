@@ -132,6 +132,12 @@ static enum cli_exit apply(const struct target_flags *flags, const struct cli_se
 
     if (code == CLI_OK)
         code = apply_version(flags, setup, &entry->options);
+    /* ping asks the library, which says so itself */
+    if (code == CLI_OK && flags->way == TARGET_WAY_WEBSOCKET && !flags->both_allowed &&
+        entry->options.dialect == PARLEY_DIALECT_SERVICE)
+        return cli_fail(setup, CLI_USAGE,
+                        "--transport ws: %.128s is of dialect service, which has no WebSocket",
+                        entry->id);
     apply_way(flags->way, &entry->options);
     if (flags->no_pace)
         entry->options.pace = false;
@@ -326,6 +332,20 @@ void targets_free(struct targets *targets)
     targets->len = 0;
 }
 
+/* The library names settings; where a flag stands for one, that is named. */
+static enum cli_exit open_failed(const struct targets *targets, const struct cli_setup *setup,
+                                 parley_status status, const char *error)
+{
+    bool by_flags = targets->ids[0][0] != '\0' && strncmp(error, "peers[", 6) == 0;
+    const char *key = by_flags ? strstr(error, "].") : NULL;
+
+    if (key != NULL && strncmp(key, "].url:", 6) == 0)
+        return cli_fail(setup, CLI_USAGE, "--url%s", key + 5);
+    if (key != NULL && strncmp(key, "].id:", 5) == 0)
+        return cli_fail(setup, CLI_USAGE, "--peer-id%s", key + 4);
+    return cli_open_failed(setup, status, error);
+}
+
 enum cli_exit targets_open(const struct targets *targets, const struct cli_setup *setup,
                            parley **ret_runtime)
 {
@@ -338,7 +358,7 @@ enum cli_exit targets_open(const struct targets *targets, const struct cli_setup
     options->workers = targets->len == 1 ? 1 : options->workers;
     options->listen_host = NULL; /* a node may be running with the same configuration */
     status = parley_open(options, error, sizeof(error), ret_runtime);
-    return status == PARLEY_OK ? CLI_OK : cli_open_failed(setup, status, error);
+    return status == PARLEY_OK ? CLI_OK : open_failed(targets, setup, status, error);
 }
 
 enum cli_exit target_check_type(const struct cli_setup *setup, parley *runtime,

@@ -128,6 +128,38 @@ static void a_killed_receiver_costs_no_message(void)
     cJSON_Delete(run.json);
 }
 
+static struct run check_chaos(const char *arguments)
+{
+    struct run run = run_bench(arguments);
+    struct run chaos = {.json = cJSON_GetObjectItem(run.json, "chaos")};
+    CHECK_U64(run.code, 0);
+    CHECK_U64(figure(&run, "accepted"), 66000);
+    CHECK_U64(figure(&run, "delivered"), 66000);
+    CHECK_U64(figure(&chaos, "faults"), 10);
+    CHECK_U64(figure(&chaos, "handled_at_least_once"), 66000);
+    CHECK_U64(figure(&chaos, "second_runs_marked"), figure(&chaos, "second_runs"));
+    CHECK_U64(figure(&chaos, "second_runs_in_flight"), figure(&chaos, "second_runs"));
+    CHECK_U64(figure(&chaos, "run_twice_by_one_receiver"), 0);
+    CHECK_U64(figure(&chaos, "runs"), 66000 + figure(&chaos, "second_runs"));
+    return run;
+}
+
+static void ten_kills_lose_nothing_and_repeat_only_what_was_in_flight(void)
+{
+    struct run run = check_chaos("fanout --peers 10 --messages 66000 --chaos --json");
+    cJSON_Delete(run.json);
+}
+
+static void ten_cuts_repeat_nothing(void)
+{
+    struct run run =
+        check_chaos("fanout --peers 10 --messages 66000 --threads 2 --chaos=network --json");
+    struct run chaos = {.json = cJSON_GetObjectItem(run.json, "chaos")};
+    CHECK_U64(figure(&chaos, "second_runs"), 0);
+    CHECK_U64(figure(&run, "handled"), 66000);
+    cJSON_Delete(run.json);
+}
+
 static void the_main_job_sends_exactly_half_over_http_in_its_second_phase(void)
 {
     struct run run = run_bench("run --peers 10 --messages 4000 --json");
@@ -230,6 +262,7 @@ static void help_lists_every_command_and_option(void)
     run = run_bench("fanout --help");
     CHECK_U64(run.code, 0);
     CHECK_CONTAINS(run.output, "--kill-receiver-after S");
+    CHECK_CONTAINS(run.output, "--chaos[=network]");
     run = run_bench("mailbox --help");
     CHECK_U64(run.code, 0);
     CHECK_CONTAINS(run.output, "--producers P");
@@ -245,6 +278,9 @@ static const struct check_test tests[] = {
     {"a fanout within a window arrives whole", a_fanout_within_a_window_arrives_whole},
     {"a fanout over HTTP opens no WebSocket", a_fanout_over_http_opens_no_websocket},
     {"a killed receiver costs no message", a_killed_receiver_costs_no_message},
+    {"ten kills lose nothing, and repeat only what was in flight",
+     ten_kills_lose_nothing_and_repeat_only_what_was_in_flight},
+    {"ten cuts repeat nothing", ten_cuts_repeat_nothing},
     {"the main job sends exactly half over HTTP in its second phase",
      the_main_job_sends_exactly_half_over_http_in_its_second_phase},
     {"a node that is not there is a failure without figures",

@@ -72,7 +72,14 @@ static void usage_mistakes_exit_with_2_and_say_why(void)
         {"send --url http://127.0.0.1:1 --type t 5", "a payload that is one JSON object\n"},
         {"send --url http://127.0.0.1:1 --type t '{\"a\":1,}'", "one JSON object\n"},
         {"send --url http://127.0.0.1:1 --type 'a b' '{}'", "expected a type of 1 to 64"},
-        {"send --url ftp://127.0.0.1:1 --type t '{}'", "parley send: "},
+        {"send --url ftp://127.0.0.1:1 --type t '{}'",
+         "parley send: --url: expected a URL such as http://host:port, found ftp://"},
+        {"send --url http://h --peer-id 'a b' --type t '{}'",
+         "parley send: --peer-id: expected 1 to 128 characters"},
+        {"send --type t '{}'",
+         "expected --url or a peer's id, and a payload; found only \"{}\"\n"},
+        {"send --url http://127.0.0.1:1 --type t --dialect service --transport ws '{}'",
+         "--transport ws: 127.0.0.1:1 is of dialect service, which has no WebSocket\n"},
         {"send --url http://127.0.0.1:1 --type t --ttl-ms 5s '{}'",
          "parley send: --ttl-ms 5s: expected a number of milliseconds\n"},
         {"send --url http://127.0.0.1:1 --type t --transport pigeon '{}'",
@@ -119,6 +126,19 @@ static void output_that_cannot_be_written_is_a_failure(void)
 
     EXPECT_EXIT(parley_run(output, "--help >/dev/full"), 1, output);
     CHECK_TEXT(output, "parley: standard output cannot be written\n");
+}
+
+/* Without a file in their place, the next one opened would get their numbers. */
+static void closed_streams_are_failures(void)
+{
+    char output[OUTPUT_MAX];
+
+    EXPECT_EXIT(parley_run(output, "send --url http://127.0.0.1:1 --type t - <&-"), 1, output);
+    CHECK_TEXT(output, "parley send: standard input: Bad file descriptor\n");
+    EXPECT_EXIT(parley_run(output, "send --url http://127.0.0.1:1 --type t --lines <&-"), 1,
+                output);
+    EXPECT_EXIT(parley_run(output, "config show >&-"), 1, output);
+    CHECK_TEXT(output, "parley config: standard output cannot be written\n");
 }
 
 /* ---- config ---- */
@@ -244,8 +264,42 @@ static void config_does_not_tell_secrets(void)
         CHECK(strstr(output, "hush") == NULL);
     }
     EXPECT_EXIT(parley_run(output, "config init --set security.jwt_secret=hush"), 2, output);
-    CHECK_CONTAINS(output, "parley config: a secret is not written by a flag");
+    CHECK_CONTAINS(output, "--set security.jwt_secret: ps would show the secret");
+    CHECK(strstr(output, "hush") == NULL);
     unlink(path);
+}
+
+/* The asterisks of what was shown would be a secret that everybody knows. */
+static void what_was_shown_is_not_taken_for_a_secret(void)
+{
+    char output[OUTPUT_MAX], path[] = "/tmp/parley_test_cli_XXXXXX";
+
+    write_file(path, "peers: [{id: a, url: \"http://h\", token: \"********\"}]\n");
+    EXPECT_EXIT(parley_run(output, "config check %s", path), 1, output);
+    CHECK_CONTAINS(output, ":1:41: peers[0].token: expected 1 to 1024 printable characters "
+                           "without spaces, found the asterisks that are shown in place of a "
+                           "secret\n");
+    setenv("PARLEY_SECURITY_JWT_SECRET", "s0000000000000000000000000000000000000", 1);
+    EXPECT_EXIT(parley_run(output, "config show >%s", path), 0, output);
+    unsetenv("PARLEY_SECURITY_JWT_SECRET");
+    EXPECT_EXIT(parley_run(output, "config check %s", path), 1, output);
+    CHECK_CONTAINS(output, ": security.jwt_secret: expected ");
+    CHECK_CONTAINS(output, "found the asterisks");
+    unlink(path);
+}
+
+static void a_secret_that_came_out_empty_opens_no_node(void)
+{
+    char output[OUTPUT_MAX];
+
+    setenv("PARLEY_SECURITY_JWT_SECRET", "", 1);
+    EXPECT_EXIT(parley_run(output, "serve --listen 127.0.0.1:0"), 1, output);
+    CHECK_CONTAINS(output, "environment: PARLEY_SECURITY_JWT_SECRET: expected 1 to 1024 ");
+    CHECK_CONTAINS(output, "found \"\"\n");
+    setenv("PARLEY_SECURITY_JWT_SECRET", "not one", 1);
+    EXPECT_EXIT(parley_run(output, "config check"), 1, output);
+    unsetenv("PARLEY_SECURITY_JWT_SECRET");
+    CHECK_CONTAINS(output, "found something else, which is not shown\n");
 }
 
 static void misspelt_variables_are_told(void)
@@ -447,6 +501,7 @@ static const struct check_test tests[] = {
     {"help names only flags that exist", help_names_only_flags_that_exist},
     {"usage mistakes exit with 2 and say why", usage_mistakes_exit_with_2_and_say_why},
     {"output that cannot be written is a failure", output_that_cannot_be_written_is_a_failure},
+    {"closed streams are failures", closed_streams_are_failures},
     {"config check names the mistake", config_check_names_the_mistake},
     {"config show can be read again", config_show_can_be_read_again},
     {"config show: JSON, environment", config_show_json_and_environment},
@@ -454,6 +509,8 @@ static const struct check_test tests[] = {
     {"config init explains every key", config_init_explains_every_key},
     {"config init shows a peer that can be used", config_init_shows_a_peer_that_can_be_used},
     {"config does not tell secrets", config_does_not_tell_secrets},
+    {"what was shown is not taken for a secret", what_was_shown_is_not_taken_for_a_secret},
+    {"a secret that came out empty opens no node", a_secret_that_came_out_empty_opens_no_node},
     {"misspelt variables are told", misspelt_variables_are_told},
     {"serve announces itself and ends on signals", serve_announces_itself_and_ends_on_signals},
     {"serve on a taken port says which", serve_on_a_taken_port_says_which},

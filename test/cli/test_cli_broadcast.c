@@ -77,6 +77,9 @@ static void the_worst_peer_decides(void)
                 output);
     CHECK(strstr(output, "one: ") == NULL);
     CHECK_CONTAINS(output, "\n3 peers, 1 delivered, 2 exhausted\n");
+    EXPECT_EXIT(parley_run(output, "broadcast --url http://h --except h --type t '{}'"), 0,
+                output);
+    CHECK_TEXT(output, "0 peers\n");
     unlink(path);
     stop_two(nodes);
 }

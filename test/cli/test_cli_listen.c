@@ -199,6 +199,46 @@ static void a_terminal_gets_what_fits_and_nothing_that_steers_it(void)
     expect_on_terminal("--full", false);
 }
 
+/* Sends the text of a payload's one key to a terminal of 60 columns, of which 22 are left. */
+static void expect_shown(int master, const struct node *node, const char *text,
+                         const char *shown)
+{
+    char line[1024], sent[256];
+
+    snprintf(sent, sizeof(sent), "--node-id n --type t --transport ws '{\"w\":\"%s\"}'", text);
+    expect_sent(node, sent, 0);
+    CHECK(read_line(master, line, sizeof(line)));
+    line[strcspn(line, "\r")] = '\0';
+    if (CHECK(strlen(line) > 38))
+        CHECK_TEXT(line + 38, shown);
+}
+
+static void a_terminal_is_measured_in_columns_not_bytes(void)
+{
+    static const char *const arguments[] = {"listen", "--listen", "127.0.0.1:0", NULL};
+    struct node node = {.command = {-1, -1, -1, -1}};
+    int terminal, master = terminal_open(&terminal);
+
+    if (command_start(&node.command, arguments, PIPE_ERRORS, terminal) &&
+        CHECK(read_line(node.command.errors, node.line, sizeof(node.line)))) {
+        node_find_url(&node);
+        expect_shown(master, &node, "éééééééééééééé", "{\"w\":\"éééééééééééééé\"}");
+        expect_shown(master, &node, "ééééééééééééééé", "{\"w\":\"ééééééééééééé...");
+        expect_shown(master, &node, "日日日日日日日", "{\"w\":\"日日日日日日日\"}");
+        expect_shown(master, &node, "日日日日日日日日", "{\"w\":\"日日日日日日...");
+        expect_shown(master, &node, "e\xcc\x81\xcc\x81\xcc\x81\xcc\x81\xcc\x81 12345678901",
+                     "{\"w\":\"e\xcc\x81\xcc\x81\xcc\x81\xcc\x81\xcc\x81 12345678901\"}");
+        expect_shown(master, &node,
+                     "\xe2\x80\xae"
+                     "drawkcab",
+                     "{\"w\":\" drawkcab\"}");
+        kill(node.command.pid, SIGINT);
+        CHECK_U64(command_wait(&node.command), 0);
+    }
+    close(terminal);
+    close(master);
+}
+
 static const struct check_test tests[] = {
     {"a message is a line for people", a_message_is_a_line_for_people},
     {"--json embeds the payload on one line", json_embeds_the_payload_on_one_line},
@@ -210,6 +250,8 @@ static const struct check_test tests[] = {
      output_that_cannot_be_written_is_not_acknowledged},
     {"a terminal gets what fits and nothing that steers it",
      a_terminal_gets_what_fits_and_nothing_that_steers_it},
+    {"a terminal is measured in columns, not bytes",
+     a_terminal_is_measured_in_columns_not_bytes},
 };
 
 CHECK_MAIN("cli: listen", tests)

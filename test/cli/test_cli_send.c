@@ -64,6 +64,12 @@ static void a_file_that_is_missing_or_no_object_is_named(void)
                  "parley send: message 2 (%s): expected a payload that is one JSON object\n",
                  path);
         CHECK_CONTAINS(output, expected);
+        EXPECT_EXIT(parley_run(output,
+                               "--version | printf '{}\\0\\n' >%s; "
+                               "'%s/parley' send --url %s --type t --file %s 2>&1",
+                               path, tree.build, node.url, path),
+                    2, output);
+        CHECK_CONTAINS(output, "expected a payload that is one JSON object\n");
         CHECK_U64(node_stop(&node, SIGTERM), 0);
     }
     unlink(path);

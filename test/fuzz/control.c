@@ -158,7 +158,7 @@ static void try_texts(const struct fuzz_json *json)
     struct fuzz_json written;
 
     error_read(&json->doc, json->doc.items, text, TEXT_MAX);
-    error_write(&out, text);
+    error_write(&out, text, 0);
     scan_written(&out, &written, FRAME_ERROR);
     error_read(&written.doc, written.doc.items, again, TEXT_MAX);
     FUZZ_CHECK(strcmp(text, again) == 0);

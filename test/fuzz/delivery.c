@@ -85,11 +85,39 @@ static void take(struct world *world)
     FUZZ_CHECK(message->given_up || message->outcome == 0);
 }
 
+/* What is outstanding stands in the list from the base on, without a gap. */
+static void check_unanswered(const struct world *world)
+{
+    uint64_t base = delivery_base(&world->delivery);
+    uint64_t end = base + world->delivery.outstanding;
+    uint32_t open = 0;
+
+    for (unsigned i = 0; i < world->posted; i++) {
+        const struct delivery_message *message = &world->messages[i];
+
+        open += message->number >= base && message->number < end && message->outcome == 0;
+    }
+    FUZZ_CHECK(delivery_unanswered(&world->delivery, MESSAGES) == open);
+    FUZZ_CHECK(delivery_unanswered(&world->delivery, 1) == (open > 0));
+}
+
 static void lost(struct world *world)
 {
     delivery_lost(&world->delivery);
     world->last_taken = 0;
     FUZZ_CHECK(world->delivery.outstanding == 0);
+}
+
+/* The attempt may have arrived, or was turned away: then it counts as no try. */
+static void lost_in_doubt(struct world *world, uint8_t argument)
+{
+    check_unanswered(world);
+    world->delivery.recognises = argument & 1;
+    if (argument & 2)
+        delivery_doubt(&world->delivery, argument & 4);
+    if (argument & 8)
+        delivery_untry(&world->delivery);
+    lost(world);
 }
 
 static void switch_route(struct world *world, uint8_t argument)
@@ -192,6 +220,8 @@ static void step(struct world *world, struct fuzz_script *script)
     case 13:
         if (argument == 0)
             delivery_give_up_all(&world->delivery, PARLEY_EXPIRED, NULL);
+        else
+            lost_in_doubt(world, argument);
         break;
     default:
         post(world, 0);

@@ -15,6 +15,7 @@ enum fate { UNSEEN, BEGUN, ACCEPTED, REJECTED, SKIPPED };
 
 struct world {
     struct fail_alloc heap;
+    bool was_short; /* of memory, ever: reasons may be missing */
     struct alloc alloc;
     struct receive receive;
     enum fate fates[NUMBERS];
@@ -73,7 +74,7 @@ static void check_against(const struct world *world)
         const char *detail = receive_rejection(receive, i);
 
         FUZZ_CHECK((detail != NULL) == kept);
-        FUZZ_CHECK(!kept || strtoull(detail, NULL, 10) == i);
+        FUZZ_CHECK(!kept || strtoull(detail, NULL, 10) == i || world->was_short);
     }
 }
 
@@ -131,10 +132,6 @@ static void finish(struct world *world, uint64_t number, bool reject)
 
     snprintf(detail, sizeof(detail), "%llu", (unsigned long long)number);
     status = receive_finish(&world->receive, number, reject ? detail : NULL);
-    if (status == PARLEY_ENOMEM) {
-        FUZZ_CHECK(open && reject && atomic_load(&world->heap.left) == 0);
-        return;
-    }
     FUZZ_CHECK(status == (open ? PARLEY_OK : PARLEY_EUNKNOWN));
     if (open)
         world->fates[number] = reject ? REJECTED : ACCEPTED;
@@ -166,6 +163,7 @@ static void step(struct world *world, struct fuzz_script *script)
         break;
     case 5:
         atomic_store(&world->heap.left, distance < 4 ? distance : -1);
+        world->was_short = world->was_short || distance < 4;
         break;
     default:
         finish(world, behind, operation % 8 == 7);

@@ -393,6 +393,54 @@ static void envelopes_by_the_old_rule(void)
     stop(&served);
 }
 
+/* Telling the sender that it had arrived would lose it. */
+static void skipped_numbers_are_not_acknowledged(void)
+{
+    struct served served;
+    struct client client;
+
+    serve(&served);
+    client_open(&client, served.node, "?entity_id=low&session_id=s-1");
+    say_envelope(&client, 2, "{}", "");
+    check_received(&client, "2");
+    say_envelope(&client, 5, "{}", "");
+    check_received(&client, "5");
+    for (unsigned number = 1; number <= 4; number += 3) {
+        char expected[96];
+
+        snprintf(expected, sizeof(expected),
+                 "{\"type\":\"error\",\"payload\":{\"error\":\"SEQUENCE_ERROR\",\"seq\":%u}}",
+                 number);
+        say_envelope(&client, number, "{}", "");
+        CHECK_TEXT(client_hear(&client), expected);
+    }
+    client_say(&client, /* this one had arrived, which only its number tells */
+               "{\"payload\":{},\"timestamp\":1,\"sender_id\":\"low\",\"session_id\":\"s-1\","
+               "\"sequence_num\":2,\"version\":\"1.0\",\"msg_type\":\"job\",\"type\":"
+               "\"peer_message\"}");
+    check_received(&client, "2");
+    CHECK_U64(served.handled, 2);
+    client_close(&client);
+    stop(&served);
+}
+
+static void what_has_no_number_takes_none(void)
+{
+    struct served served;
+    struct client client;
+
+    serve(&served);
+    client_open(&client, served.node, "?entity_id=low&session_id=s-1");
+    client_say(&client, "{\"message_id\":\"m-1\",\"type\":\"MESSAGE\",\"from_entity\":\"low\","
+                        "\"timestamp\":1,\"payload\":{},\"session_id\":\"s-1\"}");
+    CHECK_CONTAINS(client_hear(&client), "{\"ack_message_id\":\"m-1\"}");
+    say_envelope(&client, 1, "{}", "");
+    check_received(&client, "1");
+    CHECK_U64(served.handled, 2);
+    client_close(&client);
+    stop(&served);
+}
+
 /* ---- Replacement ---- */
 
 static void newer_replaces_older(void)
@@ -595,6 +643,16 @@ static void unanswered_messages_are_bounded(void)
     CHECK(check_wait(&served.held, 8));
     client_frame(&client, "old", "MESSAGE", "m-8", "{}");
     CHECK_CONTAINS(client_hear(&client), "{\"error\":\"Rate limit exceeded: ");
+    for (unsigned number = 9; number <= 10; number++) { /* of a session of its own */
+        client_say(&client,
+                   "{\"type\":\"peer_message\",\"version\":\"1.0\",\"msg_type\":\"job\","
+                   "\"sender_id\":\"old\",\"session_id\":\"s\",\"sequence_num\":%u,"
+                   "\"timestamp\":1,\"payload\":{\"do\":\"later\"}}",
+                   number);
+    }
+    CHECK_CONTAINS(client_hear(&client), "too much unanswered\",\"seq\":10}}");
+    finish(&served, 8, PARLEY_OK, NULL);
+    check_received(&client, "9");
     for (unsigned i = 0; i < 8; i++) {
         finish(&served, i, PARLEY_OK, NULL);
         CHECK_CONTAINS(client_hear(&client), "\"ack_message_id\":\"m-");
@@ -619,6 +677,8 @@ static const struct check_test tests[] = {
     {"answers are not answered", answers_are_not_answered},
     {"envelopes follow the old rule, repeats are acknowledged again",
      envelopes_by_the_old_rule},
+    {"a number that was skipped is not acknowledged", skipped_numbers_are_not_acknowledged},
+    {"a message without a number takes none of a session's", what_has_no_number_takes_none},
     {"a newer connection of an older client replaces the one before", newer_replaces_older},
     {"older clients do not replace parleys", parleys_are_left_alone},
     {"older clients hear that the node shuts down", shutting_down},

@@ -352,7 +352,7 @@ static void test_errors_and_replies(void)
     struct written w;
     struct scanned s;
 
-    error_write(written_init(&w), "Message too large (max 1MB)");
+    error_write(written_init(&w), "Message too large (max 1MB)", 0);
     CHECK_TEXT(written_text(&w), "{\"type\":\"error\",\"payload\":{\"error\":"
                                  "\"Message too large (max 1MB)\"}}");
     scanned_good(&s, w.buffer);
@@ -362,6 +362,9 @@ static void test_errors_and_replies(void)
     error_read(&s.doc, s.doc.items, text, 8);
     CHECK_TEXT(text, "Message");
     scanned_fini(&s);
+    error_write(written_init(&w), "Handler error: \"no\"", 5);
+    CHECK_TEXT(written_text(&w), "{\"type\":\"error\",\"payload\":{\"error\":"
+                                 "\"Handler error: \\\"no\\\"\",\"seq\":5}}");
 
     received_write(written_init(&w), "node-a");
     CHECK_TEXT(written_text(&w), "{\"status\":\"received\",\"entity_id\":\"node-a\","

@@ -8,11 +8,11 @@
 
 #define AT  UINT64_C(1795380944590514) /* 2026-11-22T20:55:44.590514 */
 #define ISO "\"2026-11-22T20:55:44.590514+00:00\""
-#define ID  ",\"timestamp\":" ISO ",\"message_id\":\"node:1795380944590514\"}"
+#define ID  ",\"timestamp\":" ISO ",\"message_id\":\"id-1\"}"
 
 /* ---- Writing ---- */
 
-static const struct older_head head = {"id-1", "node", "old", AT};
+static const struct older_head head = {"id-1", "node", "old", AT, false};
 
 #define HEAD(TYPE)                                                                           \
     "{\"message_id\":\"id-1\",\"type\":\"" TYPE "\",\"from_entity\":\"node\",\"to_entity\":" \
@@ -41,35 +41,42 @@ static void test_lower_case_bytes(void)
 {
     struct written w;
 
-    older_pong_write(written_init(&w), "node", "7", AT);
+    older_pong_write(written_init(&w), &head, "7");
     CHECK_TEXT(written_text(&w), "{\"type\":\"pong\",\"payload\":{\"seq\":7,\"timestamp\":"
                                  "1795380944.590514}" ID);
-    older_received_write(written_init(&w), "node", "task", "\"x\"", AT);
+    older_received_write(written_init(&w), &head, "task", "\"x\"");
     CHECK_TEXT(written_text(&w),
                "{\"type\":\"status\",\"payload\":{\"event\":\"message_received\","
                "\"original_type\":\"task\",\"seq\":\"x\"}" ID);
-    older_status_write(written_init(&w), "node", AT);
+    older_status_write(written_init(&w), &head);
     CHECK_TEXT(written_text(&w),
                "{\"type\":\"status\",\"payload\":{\"event\":\"status\",\"entity_id\":"
                "\"node\",\"timestamp\":1795380944.590514}" ID);
-    older_capabilities_write(written_init(&w), "node", false, AT);
+    older_capabilities_write(written_init(&w), &head, "7", false);
     CHECK_TEXT(written_text(&w),
                "{\"type\":\"capability_exchange\",\"payload\":{\"acknowledged\":true,"
-               "\"capabilities\":[\"websocket\",\"heartbeat\"]}" ID);
-    older_capabilities_write(written_init(&w), "node", true, AT);
+               "\"capabilities\":[\"websocket\",\"heartbeat\"],\"protocol_version\":\"1.1\","
+               "\"seq\":7,\"timestamp\":1795380944.590514}" ID);
+    older_capabilities_write(written_init(&w), &head, "null", true);
     CHECK_CONTAINS(written_text(&w), "[\"parley/1\",\"websocket\",\"heartbeat\"]");
 }
 
-static void test_error_bytes(void)
+/* What we send as its client says seq beside the payload, too. */
+static void test_manager_bytes(void)
 {
+    struct older_head to_manager = head;
     struct written w;
 
-    older_error_write(written_init(&w), "Handler error: no", 0);
-    CHECK_TEXT(written_text(&w),
-               "{\"type\":\"error\",\"payload\":{\"error\":\"Handler error: no\"}}");
-    older_error_write(written_init(&w), "Handler error: no", 5);
-    CHECK_TEXT(written_text(&w),
-               "{\"type\":\"error\",\"payload\":{\"error\":\"Handler error: no\",\"seq\":5}}");
+    to_manager.to_manager = true;
+    older_ping_write(written_init(&w), &to_manager, "7");
+    CHECK_TEXT(written_text(&w), "{\"type\":\"ping\",\"payload\":{\"seq\":7,\"timestamp\":"
+                                 "1795380944.590514},\"seq\":7" ID);
+    older_pong_write(written_init(&w), &to_manager, "null");
+    CHECK_TEXT(written_text(&w), "{\"type\":\"pong\",\"payload\":{\"seq\":null,\"timestamp\":"
+                                 "1795380944.590514},\"seq\":null" ID);
+    older_capabilities_write(written_init(&w), &to_manager, "\"a\"", false);
+    CHECK_CONTAINS(written_text(&w), "\"seq\":\"a\",\"timestamp\":1795380944.590514},"
+                                     "\"seq\":\"a\"" ID);
 }
 
 /* ---- Reading ---- */
@@ -165,7 +172,10 @@ static void test_seq(void)
 {
     static const char *const cases[][2] = {
         {"{\"seq\":7}", "7"},
+        {"{\"seq\":\"7\"}", "\"7\""},
         {"{\"seq\":7,\"payload\":{\"seq\":8}}", "7"},
+        {"{\"seq\":7,\"payload\":{\"seq\":null}}", "7"},
+        {"{\"seq\":1.50,\"payload\":{}}", "1.50"},
         {"{\"payload\":{\"seq\":8.50}}", "8.50"},
         {"{\"seq\":null,\"payload\":{\"seq\":\"a\\\"b\"}}", "\"a\\\"b\""},
         {"{\"seq\":[1]}", "null"},
@@ -216,7 +226,7 @@ static void test_who_asks(void)
 static const struct check_test tests[] = {
     {"frames to an older client have seven keys in order", test_client_bytes},
     {"frames to a lower-case client, to the letter", test_lower_case_bytes},
-    {"errors, to the letter", test_error_bytes},
+    {"frames to a manager, to the letter", test_manager_bytes},
     {"messages of every older form are read, and others refused", test_messages},
     {"a plain frame's time is its own or now", test_time_of_plain_frames},
     {"seq is echoed as it stood", test_seq},

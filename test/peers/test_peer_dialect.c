@@ -188,6 +188,33 @@ static void upgraded_on_the_next_connection_and_back(void)
     old_manager_stop(&manager);
 }
 
+/* Silence after a network's failure says nothing; from an older server it would come again. */
+static void silence_of_a_parley_is_a_loss(void)
+{
+    struct old_manager manager;
+    struct fate fate;
+
+    if (!old_manager_start(&manager))
+        return;
+    for (unsigned i = 0; i < 2 && welcome_again(&manager); i++) {
+        old_switch_protocols(&manager.end);
+        if (i == 0) {
+            old_say(&manager.end, NEW_GREETING);
+            CHECK_TEXT(old_member(old_hear(&manager.end), "type"), "HELLO");
+            manager_send(&manager, "{}", &fate);
+            CHECK_TEXT(old_member(old_hear(&manager.end), "type"), "batch");
+        }
+    }
+    check_state(&manager, PARLEY_PEER_IDLE, "no greeting within 2 s");
+    if (welcome_again(&manager)) {
+        old_switch_protocols(&manager.end);
+        CHECK_TEXT(old_member(old_hear(&manager.end), "type"), "peer_message");
+        old_receive(&manager.end, "1");
+        check_fate(&fate, PARLEY_DELIVERED);
+    }
+    old_manager_stop(&manager);
+}
+
 /* A number given up while the peer was a parley is passed over, not said. */
 static void no_voids_to_older_peers(void)
 {
@@ -473,6 +500,8 @@ static const struct check_test tests[] = {
      a_manager_by_configuration_gets_no_batches},
     {"a peer is upgraded on its next connection, and back",
      upgraded_on_the_next_connection_and_back},
+    {"a parley that greets no more is not taken for an older server at once",
+     silence_of_a_parley_is_a_loss},
     {"voids are not sent to older peers", no_voids_to_older_peers},
     {"refused with 403 it is reached over HTTP", a_refused_upgrade_leaves_http},
     {"a newer connection of ours is not fought", a_newer_connection_is_not_fought},

@@ -178,6 +178,25 @@ static void final_answers(void)
         check_row(&rows[i]);
 }
 
+/* The handler has run before the status line was written. */
+static void a_200_counts_whatever_follows(void)
+{
+    struct old_answer answers[] = {{200, NULL, NULL}};
+    char body[3000];
+    struct world world;
+
+    memset(body, 'x', sizeof(body) - 1);
+    body[sizeof(body) - 1] = '\0';
+    answers[0].body = body;
+    world_prepare(&world);
+    world.options.http_response_bytes_max = 1024;
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(requests(&world), 1);
+    world_close(&world);
+}
+
 static void passing_failures(void)
 {
     static const struct row rows[] = {
@@ -413,6 +432,23 @@ static void silence_settles_nothing(void)
     world_close(&world);
 }
 
+/* A parley may stand behind a proxy that answers for it: it has the message in "1.0". */
+static void what_may_have_arrived_keeps_its_version(void)
+{
+    static const struct old_answer answers[] = {
+        {0, NULL, NULL}, {500, "", NULL}, {200, NULL, NULL}};
+    struct world world;
+
+    world_prepare(&world);
+    WORLD_OPEN(&world, answers);
+    send_one(&world);
+    CHECK_U64(outcomes(&world, PARLEY_DELIVERED), 1);
+    CHECK_U64(requests(&world), 3);
+    CHECK_CONTAINS(old_body(&world.service, 2), "\"version\":\"1.0\"");
+    CHECK_CONTAINS(old_body(&world.service, 2), "\"sequence_num\":1,");
+    world_close(&world);
+}
+
 static void configured_versions(void)
 {
     static const struct old_answer fails[] = {{500, "", NULL}};
@@ -550,6 +586,7 @@ static const struct check_test tests[] = {
     {"a large request expects nothing and has no chunks", a_large_request},
     {"200 messages are 200 requests in order on one connection", one_at_a_time},
     {"2xx and 4xx are final", final_answers},
+    {"a 200 counts whatever follows it", a_200_counts_whatever_follows},
     {"5xx, 408 and lost connections are tried again", passing_failures},
     {"refused connections cost nothing of the pace", nobody_there},
     {"no answer ends as exhausted", no_answer_in_time},
@@ -560,6 +597,7 @@ static const struct check_test tests[] = {
     {"a 500 is tried once as 0.3, which then stays", falls_back_once},
     {"a refusal of its own settles the version", a_refusal_of_its_own_settles_it},
     {"a 500 to 0.3 as well leads back to 1.0", not_the_version},
+    {"what may have arrived is not sent as 0.3", what_may_have_arrived_keeps_its_version},
     {"a peer that knows only 1.0 gets 1.0", knows_only_the_newer},
     {"neither silence nor a limit settles the version", silence_settles_nothing},
     {"a configured version stays", configured_versions},

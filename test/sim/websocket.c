@@ -1,0 +1,772 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The WebSocket half of transport/transport.h. Each direction of a connection is a stream of
+ * bytes: what was filled in waits at the sender (as in lws) until the socket, which has
+ * little room, takes it; what the socket took travels for a while and is read in pieces of
+ * any length. A cut delivers some of what travels, up to any byte, and loses the rest; each
+ * end learns of it, or does not (half-open). Frames are put together here again, pings are
+ * answered and the closing handshake is done as lws does them.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "test/sim/sim.h"
+#include "transport/ws_frame.h"
+
+#define CLOSE_NS    (5 * NS_PER_S)
+#define WRITES_MAX  2
+#define WIRES_MAX   4096
+#define CONTROL_MAX 125
+
+struct bytes {
+    uint8_t *data;
+    size_t len, capacity;
+};
+
+struct end {
+    struct wire *wire;
+    unsigned side; /* 0: who dialled */
+    struct host *node;
+    struct transport *transport;
+    struct worker *worker;
+    struct ws *ws; /* NULL: the socket is closed here */
+    struct bytes pending, flight, in;
+    bool opened, write_due, read_due, ended; /* ended: nothing follows what is in flight */
+    bool close_sent, handshaking;
+    uint16_t peer_code;
+    const char *failure;
+};
+
+struct wire {
+    struct end ends[2];
+    struct chance chance;
+    size_t room; /* of the sockets */
+    bool severed;
+    char query[512];
+    unsigned port;
+    bool dead_address;
+    uint32_t timeout_ms;
+};
+
+static struct wire *wires[WIRES_MAX];
+static unsigned wires_len;
+static struct ws_masks masks;
+
+static struct end *other(struct end *end)
+{
+    return &end->wire->ends[1 - end->side];
+}
+
+/* ---- Bytes ---- */
+
+static void append(struct bytes *bytes, const void *data, size_t len)
+{
+    if (bytes->len + len > bytes->capacity) {
+        bytes->capacity = 2 * (bytes->len + len);
+        bytes->data = realloc(bytes->data, bytes->capacity);
+    }
+    if (len > 0)
+        memcpy(bytes->data + bytes->len, data, len);
+    bytes->len += len;
+}
+
+static void drop(struct bytes *bytes, size_t len)
+{
+    bytes->len -= len;
+    if (bytes->len > 0)
+        memmove(bytes->data, bytes->data + len, bytes->len);
+}
+
+static void wire_free(struct wire *wire)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        free(wire->ends[i].pending.data);
+        free(wire->ends[i].flight.data);
+        free(wire->ends[i].in.data);
+    }
+}
+
+void wires_reset(void)
+{
+    while (wires_len > 0)
+        wire_free(wires[--wires_len]);
+    ws_masks_init(&masks);
+}
+
+/* ---- Ends of a connection ---- */
+
+static void on_read(void *subject, uint64_t value);
+static void on_write(void *subject, uint64_t value);
+static void on_lost(void *subject, uint64_t value);
+
+/* What a stopped process would do it does afterwards. */
+static bool postponed(struct end *end, event_fn run, uint64_t value)
+{
+    uint64_t until = worker_paused_until(end->worker);
+
+    if (until <= sim.now_ns)
+        return false;
+    sim_at(until, run, end, value);
+    return true;
+}
+
+static uint64_t delay_ns(struct end *to)
+{
+    return latency_ns(&to->wire->chance, to->node);
+}
+
+static void want_read(struct end *from, uint64_t after_ns)
+{
+    if (from->read_due || (from->flight.len == 0 && !from->ended))
+        return;
+    from->read_due = true;
+    sim_at(sim.now_ns + after_ns, on_read, from, 0);
+}
+
+static void want_write(struct end *end)
+{
+    if (end->write_due || end->ws == NULL)
+        return;
+    end->write_due = true;
+    sim_at(sim.now_ns + chance_between(&end->wire->chance, 1, 100) * NS_PER_US, on_write, end,
+           0);
+}
+
+/* This end's socket is gone; the other end reads that after what is still under way. */
+static void hang_up(struct end *end, bool abruptly)
+{
+    struct end *peer = other(end);
+
+    end->pending.len = 0;
+    if (abruptly && end->flight.len > 0)
+        end->flight.len = chance_below(&end->wire->chance, (uint32_t)end->flight.len + 1);
+    end->ended = true;
+    if (peer->ws != NULL && !end->wire->severed)
+        want_read(end, delay_ns(peer));
+}
+
+static void report(struct end *end, unsigned http_status, const char *detail)
+{
+    struct ws *ws = end->ws;
+    struct ws_closed why = {
+        .was_open = ws->open,
+        .code = end->peer_code,
+        .http_status = http_status,
+        .detail = end->failure != NULL ? end->failure : detail,
+    };
+
+    sim_trace("%s: connection %u closed: %s, %u", end->node->id, end->wire->port, why.detail,
+              http_status != 0 ? http_status : why.code);
+    end->ws = NULL;
+    ws->wsi = NULL;
+    ws->internal[0] = NULL;
+    ws->open = false;
+    worker_enter(end->worker);
+    end->transport->events.closed(ws, &why);
+    worker_leave();
+}
+
+static void end_of(struct end *end, bool abruptly, unsigned http_status, const char *detail)
+{
+    if (end->ws == NULL)
+        return;
+    hang_up(end, abruptly);
+    report(end, http_status, detail);
+}
+
+/* value: the HTTP status of a refusal. */
+static void on_lost(void *subject, uint64_t value)
+{
+    struct end *end = subject;
+
+    if (end->ws != NULL && !postponed(end, on_lost, value))
+        end_of(end, true, (unsigned)value, "connection lost");
+}
+
+static void on_close_done(void *subject, uint64_t value)
+{
+    struct end *end = subject;
+
+    if (end->ws != NULL && !postponed(end, on_close_done, value))
+        end_of(end, false, 0, "connection lost");
+}
+
+/* ---- Writing ---- */
+
+static void put_frame(struct end *end, enum ws_opcode opcode, const void *payload, size_t len)
+{
+    uint8_t buffer[WS_HEADER_MAX + CONTROL_MAX];
+    struct ws_batch batch = {
+        .buffer = buffer, .capacity = sizeof(buffer), .masks = end->side == 0 ? &masks : NULL};
+    size_t room;
+    char *at = ws_frame_begin(&batch, len, &room);
+
+    assert(at != NULL && len <= CONTROL_MAX);
+    if (len > 0)
+        memcpy(at, payload, len);
+    ws_frame_end(&batch, opcode, len);
+    append(&end->pending, buffer, batch.used);
+}
+
+static void put_close(struct end *end)
+{
+    uint8_t payload[2] = {(uint8_t)(end->ws->close_code >> 8), (uint8_t)end->ws->close_code};
+
+    end->close_sent = end->handshaking = true;
+    put_frame(end, WS_CLOSE, payload, sizeof(payload));
+}
+
+static void flush(struct end *end)
+{
+    size_t room = end->wire->room > end->flight.len ? end->wire->room - end->flight.len : 0;
+    size_t len = end->pending.len < room ? end->pending.len : room;
+
+    if (len == 0)
+        return;
+    append(&end->flight, end->pending.data, len);
+    drop(&end->pending, len);
+    if (!end->wire->severed)
+        want_read(end, delay_ns(other(end)));
+}
+
+/* Every frame that goes out: what is in it, and masked as its role wants. */
+static void look_into(struct end *end, const struct ws_batch *batch)
+{
+    static uint8_t copy[1 << 17];
+    size_t at = 0;
+
+    assert(batch->payload == 0 && batch->used <= sizeof(copy));
+    memcpy(copy, batch->buffer, batch->used);
+    while (at < batch->used) {
+        size_t len = copy[at + 1] & 0x7f, header = 2;
+        bool masked = (copy[at + 1] & 0x80) != 0;
+
+        if (len == 126) {
+            len = (size_t)(copy[at + 2] << 8 | copy[at + 3]);
+            header = 4;
+        }
+        assert(len != 127 && masked == (end->side == 0));
+        if (masked) {
+            ws_mask(copy + at + header + 4, len, copy + at + header);
+            header += 4;
+        }
+        tally->frames++;
+        sim_trace("%s -> %s: %.*s", end->node->id, other(end)->node->id,
+                  (int)(len < 900 ? len : 900), (char *)copy + at + header);
+        if (end->side == 0) /* what a carrier holds was filled in before */
+            promise_sent(end->transport->process, (char *)copy + at + header, len);
+        at += header + len;
+    }
+}
+
+static void fill(struct end *end)
+{
+    static uint8_t buffer[1 << 17];
+    const struct transport_options *options = &end->transport->options;
+    struct ws *ws = end->ws;
+    struct ws_batch batch = {
+        .buffer = buffer,
+        .capacity = options->message_bytes_max + 4096 + 2 * WS_HEADER_MAX,
+        .limit = options->batch_bytes_max + WS_HEADER_MAX,
+        .masks = end->side == 0 ? &masks : NULL,
+    };
+
+    assert(batch.capacity <= sizeof(buffer));
+    if (sim.setup.tiny && chance_in(&end->wire->chance, 500)) {
+        batch.limit = 64 + chance_below(&end->wire->chance, 2048);
+        fault_count(FAULT_TINY_WRITES);
+    }
+    if (ws->want_ping) {
+        uint8_t payload[8];
+
+        ws->want_ping = false;
+        ws->pings++;
+        for (unsigned i = 0; i < 8; i++)
+            payload[i] = (uint8_t)(ws->pings >> (56 - 8 * i));
+        put_frame(end, WS_PING, payload, sizeof(payload));
+    }
+    if (!ws->want_write)
+        return;
+    ws->want_write = false;
+    worker_enter(end->worker);
+    end->transport->events.fill(ws, &batch);
+    worker_leave();
+    if (batch.frames > 0)
+        ws->want_write = true;
+    look_into(end, &batch);
+    append(&end->pending, buffer, batch.used);
+    ws->bytes_out += batch.used;
+}
+
+static void on_write(void *subject, uint64_t value)
+{
+    struct end *end = subject;
+    struct ws *ws = end->ws;
+
+    if (ws == NULL) {
+        end->write_due = false;
+        return;
+    }
+    if (postponed(end, on_write, value))
+        return;
+    end->write_due = false;
+    flush(end);
+    if (!end->opened || end->pending.len > 0)
+        return; /* the reader's progress asks again */
+    for (unsigned i = 0; i < WRITES_MAX && !end->handshaking; i++) {
+        if (ws->closing && ws->close_code != 0)
+            put_close(end);
+        else if (!ws->closing && (ws->want_write || ws->want_ping))
+            fill(end);
+        flush(end);
+        if (end->pending.len > 0)
+            return;
+    }
+    if (!end->handshaking && (ws->want_write || ws->want_ping || ws->closing))
+        want_write(end);
+}
+
+/* ---- Reading ---- */
+
+static void on_pong(struct end *end, const uint8_t *payload, size_t len)
+{
+    uint64_t number = 0;
+
+    for (size_t i = 0; len == sizeof(number) && i < len; i++)
+        number = number << 8 | payload[i];
+    if (number == 0 || number > end->ws->pings)
+        return;
+    worker_enter(end->worker);
+    end->transport->events.pong(end->ws, number);
+    worker_leave();
+}
+
+static void on_text(struct end *end, const uint8_t *payload, size_t len, bool binary)
+{
+    char *data;
+
+    if (end->ws->closing)
+        return;
+    if (len > end->transport->options.message_bytes_max) {
+        ws_close(end->ws, 1009, "Message too large");
+        return;
+    }
+    data = malloc(len > 0 ? len : 1); /* not a byte more, so that sanitizers see */
+    if (len > 0)
+        memcpy(data, payload, len);
+    worker_enter(end->worker);
+    end->transport->events.received(end->ws, data, len, binary);
+    worker_leave();
+    free(data);
+}
+
+static void on_close_frame(struct end *end, const uint8_t *payload, size_t len)
+{
+    if (!end->close_sent) {
+        if (len >= 2)
+            end->peer_code = (uint16_t)(payload[0] << 8 | payload[1]);
+        end->handshaking = end->close_sent = true;
+        put_frame(end, WS_CLOSE, payload, len < 2 ? len : 2);
+        flush(end);
+    }
+    sim_at(sim.now_ns + 50 * NS_PER_US, on_close_done, end, 0);
+}
+
+static void on_frame(struct end *end, unsigned opcode, const uint8_t *payload, size_t len)
+{
+    if (opcode != WS_CLOSE)
+        end->ws->received_ns = sim.now_ns;
+    switch (opcode) {
+    case WS_TEXT:
+    case WS_BINARY:
+        on_text(end, payload, len, opcode == WS_BINARY);
+        break;
+    case WS_PING:
+        if (!end->handshaking) {
+            put_frame(end, WS_PONG, payload, len);
+            want_write(end);
+        }
+        break;
+    case WS_PONG:
+        on_pong(end, payload, len);
+        break;
+    default:
+        assert(opcode == WS_CLOSE);
+        on_close_frame(end, payload, len);
+        break;
+    }
+}
+
+/* @return bytes of the first frame, 0: not whole yet */
+static size_t whole_frame(const struct bytes *in, size_t *ret_header, size_t *ret_len)
+{
+    size_t header = 2, len;
+
+    if (in->len < 2)
+        return 0;
+    len = in->data[1] & 0x7f;
+    if (len == 126) {
+        if (in->len < 4)
+            return 0;
+        header = 4;
+        len = (size_t)(in->data[2] << 8 | in->data[3]);
+    }
+    assert(len != 127);
+    if ((in->data[1] & 0x80) != 0)
+        header += 4;
+    *ret_header = header;
+    *ret_len = len;
+    return in->len < header + len ? 0 : header + len;
+}
+
+static void feed(struct end *end, const uint8_t *data, size_t len)
+{
+    size_t size, header, payload;
+
+    append(&end->in, data, len);
+    while (end->ws != NULL && (size = whole_frame(&end->in, &header, &payload)) > 0) {
+        uint8_t *frame = malloc(size);
+
+        memcpy(frame, end->in.data, size);
+        drop(&end->in, size);
+        if ((frame[1] & 0x80) != 0)
+            ws_mask(frame + header, payload, frame + header - 4);
+        on_frame(end, frame[0] & 0x0f, frame + header, payload);
+        free(frame);
+    }
+}
+
+static void read_some(struct end *from, struct end *to)
+{
+    size_t most = from->flight.len, len;
+    uint8_t *data;
+    uint64_t gap_ns = 0;
+
+    if (to->node->slow_until > sim.now_ns) {
+        most = most < 40 ? most : 40;
+        gap_ns = NS_PER_MS;
+        fault_count(FAULT_SLOW_READER);
+    }
+    len = chance_in(&from->wire->chance, 700)
+              ? most
+              : 1 + chance_below(&from->wire->chance, (uint32_t)most);
+    data = malloc(len);
+    memcpy(data, from->flight.data, len);
+    drop(&from->flight, len);
+    feed(to, data, len);
+    free(data);
+    want_write(from); /* there is room again */
+    want_read(from, gap_ns + chance_between(&from->wire->chance, 1, 200) * NS_PER_US);
+}
+
+static void on_read(void *subject, uint64_t value)
+{
+    struct end *from = subject, *to = other(from);
+
+    if (to->ws == NULL || from->wire->severed || !to->opened) {
+        from->read_due = false;
+        return;
+    }
+    if (worker_paused_until(to->worker) > sim.now_ns) {
+        sim_at(worker_paused_until(to->worker), on_read, from, value);
+        return;
+    }
+    from->read_due = false;
+    if (from->flight.len > 0)
+        read_some(from, to);
+    else if (from->ended)
+        end_of(to, false, 0, "connection lost");
+}
+
+/* ---- Opening ---- */
+
+static void prepare(struct ws *ws, struct end *end, enum ws_role role)
+{
+    memset(ws, 0, sizeof(*ws));
+    ws->transport = end->transport;
+    ws->worker = end->worker;
+    ws->role = role;
+    ws->received_ns = sim.now_ns;
+    ws->wsi = (struct lws *)(void *)end->wire;
+    ws->internal[0] = end;
+    end->ws = ws;
+}
+
+static void open_end(struct end *end)
+{
+    struct ws *ws = end->ws;
+
+    end->opened = ws->open = true;
+    ws->received_ns = sim.now_ns;
+    worker_enter(end->worker);
+    end->transport->events.opened(ws);
+    worker_leave();
+    if (ws->want_write || ws->want_ping || ws->closing)
+        want_write(end);
+    want_read(other(end), 0);
+}
+
+static void on_dialled(void *subject, uint64_t value)
+{
+    struct end *end = subject;
+
+    if (end->ws == NULL || end->wire->severed || end->ws->closing ||
+        postponed(end, on_dialled, value))
+        return;
+    sim_trace("%s: connected to %s", end->node->id, other(end)->node->id);
+    open_end(end);
+}
+
+static void on_dial_timeout(void *subject, uint64_t value)
+{
+    struct end *end = subject;
+
+    if (end->ws == NULL || end->opened || postponed(end, on_dial_timeout, value))
+        return;
+    end->failure = "timed out";
+    end_of(end, true, 0, "timed out");
+}
+
+static void fail_dial(struct wire *wire, const char *failure, unsigned http_status)
+{
+    struct end *end = &wire->ends[0];
+
+    end->failure = failure;
+    sim_at(sim.now_ns + delay_ns(end), on_lost, end, http_status);
+}
+
+static bool dial_crosses(const struct wire *wire)
+{
+    for (unsigned i = 0; i < wires_len; i++) {
+        if (wires[i]->ends[0].ws != NULL && wires[i]->ends[0].node == wire->ends[1].node &&
+            wires[i]->ends[1].node == wire->ends[0].node)
+            return true;
+    }
+    return false;
+}
+
+static void accept_dial(struct wire *wire)
+{
+    struct end *end = &wire->ends[1];
+    struct ws_upgrade upgrade = {.worker = end->worker,
+                                 .query = wire->query,
+                                 .authorization = "",
+                                 .remote = SIM_ADDRESS};
+    unsigned refusal = 403;
+    struct ws *ws;
+
+    worker_enter(end->worker);
+    ws = end->transport->events.accept(&upgrade, &refusal, end->transport->events.user);
+    worker_leave();
+    if (ws == NULL) {
+        fail_dial(wire, NULL, refusal);
+        return;
+    }
+    if (dial_crosses(wire))
+        fault_count(FAULT_CROSSED);
+    prepare(ws, end, WS_SERVER);
+    if (!sim.healed && chance_in(&wire->chance, 5)) { /* gone again before it was open */
+        fault_count(FAULT_CUT);
+        wire->severed = true;
+        sim_at(sim.now_ns + delay_ns(end), on_lost, end, 0);
+        fail_dial(wire, "connection lost", 0);
+        return;
+    }
+    open_end(end);
+    sim_at(sim.now_ns + delay_ns(&wire->ends[0]), on_dialled, &wire->ends[0], 0);
+}
+
+static void on_arrival(void *subject, uint64_t value)
+{
+    struct wire *wire = subject;
+    struct host *node = node_at_port(wire->port);
+    struct worker *worker = listener_worker(node, &wire->chance);
+
+    if (wire->ends[0].ws == NULL)
+        return;
+    if (worker == NULL || wire->dead_address || node->refuses_until > sim.now_ns) {
+        fault_count(FAULT_REFUSED);
+        fail_dial(wire, "connection refused", 0);
+    } else if (node->hangs_until > sim.now_ns) {
+        fault_count(FAULT_DIAL_LOST);
+    } else if (node->upgrades_refused_until > sim.now_ns) {
+        fault_count(FAULT_UPGRADE_REFUSED);
+        fail_dial(wire, NULL, node->upgrade_status);
+    } else if (worker_paused_until(worker) > sim.now_ns) {
+        sim_at(worker_paused_until(worker), on_arrival, wire, value);
+    } else {
+        wire->ends[1].transport = node->process->transport;
+        wire->ends[1].worker = worker;
+        accept_dial(wire);
+    }
+}
+
+parley_status ws_connect(struct transport *transport, struct worker *worker, struct ws *ws,
+                         const struct ws_target *target)
+{
+    struct wire *wire;
+    const char *query = strchr(target->path, '?');
+
+    assert(ws->wsi == NULL && worker_entered() == worker);
+    if (memory_fails(transport->process))
+        return PARLEY_ENOMEM;
+    if ((transport->finished & 1u << worker_index(worker)) != 0 || wires_len == WIRES_MAX)
+        return PARLEY_EUNREACHABLE;
+    wire = sim_new(sizeof(*wire));
+    wire->chance = chance_for("wire", wires_len);
+    wires[wires_len++] = wire;
+    wire->port = target->port;
+    wire->dead_address = strcmp(target->address, SIM_ADDRESS) != 0;
+    wire->room = sim.setup.tiny ? 16 + chance_below(&wire->chance, 200)
+                                : 512 + chance_below(&wire->chance, 65536);
+    snprintf(wire->query, sizeof(wire->query), "%s", query != NULL ? query + 1 : "");
+    for (unsigned i = 0; i < 2; i++) {
+        wire->ends[i].wire = wire;
+        wire->ends[i].side = i;
+    }
+    wire->ends[0].node = transport->process->node;
+    wire->ends[0].transport = transport;
+    wire->ends[0].worker = worker;
+    wire->ends[1].node = node_at_port(target->port);
+    prepare(ws, &wire->ends[0], WS_CLIENT);
+    sim_at(sim.now_ns + delay_ns(&wire->ends[1]), on_arrival, wire, 0);
+    sim_at(sim.now_ns + target->timeout_ms * NS_PER_MS, on_dial_timeout, &wire->ends[0], 0);
+    return PARLEY_OK;
+}
+
+/* ---- Closing ---- */
+
+void ws_close(struct ws *ws, uint16_t code, const char *reason)
+{
+    struct end *end;
+
+    assert(worker_entered() == ws->worker || worker_entered() == NULL);
+    if (ws->wsi == NULL || ws->closing)
+        return;
+    end = ws->internal[0];
+    ws->closing = true;
+    ws->close_code = code;
+    snprintf(ws->close_reason, sizeof(ws->close_reason), "%s", reason != NULL ? reason : "");
+    if (ws->open && code == 0) {
+        sim_at(sim.now_ns + 20 * NS_PER_US, on_lost, end, 0);
+    } else if (ws->open) {
+        sim_at(sim.now_ns + CLOSE_NS, on_lost, end, 0);
+        want_write(end);
+    } else if (end->side == 0) {
+        end->failure = "abandoned";
+        sim_at(sim.now_ns + 20 * NS_PER_US, on_lost, end, 0);
+    }
+}
+
+void ws_want_write(struct ws *ws)
+{
+    assert(worker_entered() == ws->worker);
+    if (ws->want_write)
+        return;
+    ws->want_write = true;
+    if (ws->open && !ws->closing)
+        want_write(ws->internal[0]);
+}
+
+uint64_t ws_ping(struct ws *ws)
+{
+    assert(worker_entered() == ws->worker);
+    ws->want_ping = true;
+    if (ws->open && !ws->closing)
+        want_write(ws->internal[0]);
+    return ws->pings + 1;
+}
+
+/* ---- For the world ---- */
+
+/* Some of what travels still arrives, perhaps half a frame. */
+static void cut(struct wire *wire, unsigned halves)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct end *from = &wire->ends[i], *to = other(from);
+        uint32_t len = chance_below(&wire->chance, (uint32_t)from->flight.len + 1);
+
+        if (len > 0 && to->ws != NULL && to->opened &&
+            worker_paused_until(to->worker) <= sim.now_ns)
+            feed(to, from->flight.data, len);
+        if (to->in.len > 0)
+            fault_count(FAULT_CUT_IN_FRAME);
+        from->flight.len = from->pending.len = 0;
+    }
+    wire->severed = true;
+    for (unsigned i = 0; i < 2; i++) {
+        struct end *end = &wire->ends[i];
+        bool told = (halves & 1u << end->node->index) == 0;
+        uint64_t after_ns =
+            told ? delay_ns(end) : chance_between(&wire->chance, 500, 900) * NS_PER_S;
+
+        fault_count(told ? FAULT_CUT : FAULT_HALF_OPEN);
+        sim_at(sim.now_ns + after_ns, on_lost, end, 0);
+    }
+}
+
+void wires_cut(unsigned a, unsigned b, unsigned halves)
+{
+    for (unsigned i = 0; i < wires_len; i++) {
+        struct end *ends = wires[i]->ends;
+        unsigned from = ends[0].node->index, to = ends[1].node->index;
+
+        if (!wires[i]->severed && ends[0].ws != NULL && ends[1].ws != NULL &&
+            ((from == a && to == b) || (from == b && to == a)))
+            cut(wires[i], halves);
+    }
+}
+
+void wires_process_gone(struct process *process, bool silently)
+{
+    for (unsigned i = 0; i < wires_len; i++) {
+        for (unsigned side = 0; side < 2; side++) {
+            struct end *end = &wires[i]->ends[side];
+
+            if (end->transport == NULL || end->transport->process != process)
+                continue;
+            end->ws = NULL;
+            end->transport = NULL;
+            if (silently)
+                end->wire->severed = true;
+            else
+                hang_up(end, true);
+        }
+    }
+}
+
+size_t wires_of_worker(const struct transport *transport, const struct worker *worker)
+{
+    size_t count = 0;
+
+    for (unsigned i = 0; i < 2 * wires_len; i++) {
+        const struct end *end = &wires[i / 2]->ends[i % 2];
+
+        count += end->ws != NULL && end->transport == transport && end->worker == worker;
+    }
+    return count;
+}
+
+void wires_worker_shutdown(struct transport *transport, struct worker *worker)
+{
+    for (unsigned i = 0; i < wires_len; i++) {
+        struct end *end = &wires[i]->ends[1];
+
+        if (end->ws != NULL && end->transport == transport && end->worker == worker)
+            ws_close(end->ws, 1001, "Server shutting down");
+    }
+}
+
+void wires_worker_fini(struct transport *transport, struct worker *worker)
+{
+    if (wires_of_worker(transport, worker) > 0)
+        promise_broken("a worker ends with connections");
+    for (unsigned i = 0; i < 2 * wires_len; i++) {
+        struct end *end = &wires[i / 2]->ends[i % 2];
+
+        if (end->transport == transport)
+            end->transport = NULL;
+    }
+}
