@@ -42,7 +42,7 @@ struct receive_range {
     uint64_t first, last;
 };
 
-#define RECEIVE_SKIPPED_MAX 8
+#define RECEIVE_SKIPPED_MAX  8
 #define RECEIVE_REJECTED_FEW 4
 
 struct receive {
