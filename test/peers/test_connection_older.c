@@ -2,81 +2,7 @@
  *
  * Older WebSocket clients at a node, upper case and lower case, on raw sockets.
  */
-#include "test/peers/older_client.h"
-
-#define LATER_MAX 64
-
-/* ---- A node whose handlers do what the payload says ---- */
-
-struct served {
-    parley *node;
-    _Atomic(uint64_t) handled, held;
-    pthread_mutex_t mutex; /* guards what follows: the last message, and who waits */
-    char type[80], sender[140], payload[256], message_id[140];
-    parley_token tokens[LATER_MAX];
-};
-
-static parley_verdict obey(const parley_incoming *message, char *detail, void *user)
-{
-    struct served *served = user;
-    parley_verdict verdict = PARLEY_ACCEPT;
-
-    pthread_mutex_lock(&served->mutex);
-    snprintf(served->type, sizeof(served->type), "%s", message->type);
-    snprintf(served->sender, sizeof(served->sender), "%s", message->sender);
-    snprintf(served->message_id, sizeof(served->message_id), "%s", message->message_id);
-    snprintf(served->payload, sizeof(served->payload), "%.*s", (int)message->payload_len,
-             message->payload);
-    CHECK_U64(message->transport, PARLEY_TRANSPORT_WEBSOCKET);
-    if (strstr(served->payload, "refuse") != NULL) {
-        snprintf(detail, PARLEY_DETAIL_MAX, "not \"this\"");
-        verdict = PARLEY_REJECT;
-    } else if (strstr(served->payload, "later") != NULL) {
-        served->tokens[atomic_load(&served->held)] = message->token;
-        verdict = PARLEY_LATER;
-    }
-    pthread_mutex_unlock(&served->mutex);
-    if (verdict == PARLEY_LATER)
-        atomic_fetch_add(&served->held, 1);
-    atomic_fetch_add(&served->handled, 1);
-    return verdict;
-}
-
-static void serve_with(struct served *served, const parley_options *options)
-{
-    memset(served, 0, sizeof(*served));
-    pthread_mutex_init(&served->mutex, NULL);
-    served->node = node_open(options);
-    parley_on_message(served->node, NULL, obey, served);
-}
-
-static void options_of(parley_options *options)
-{
-    node_options(options, "receiver");
-    options->listen_host = "127.0.0.1";
-    options->listen_port = 0;
-}
-
-static void serve(struct served *served)
-{
-    parley_options options;
-
-    options_of(&options);
-    serve_with(served, &options);
-}
-
-static void finish(struct served *served, unsigned which, parley_status status,
-                   const char *detail)
-{
-    CHECK(check_wait(&served->held, which + 1));
-    CHECK_STATUS(parley_message_finish(served->node, served->tokens[which], status, detail),
-                 OK);
-}
-
-static void stop(struct served *served)
-{
-    CHECK_STATUS(parley_close(served->node), OK);
-}
+#include "test/peers/served.h"
 
 /* ---- The upper-case client ---- */
 
@@ -355,17 +281,6 @@ static void say_envelope(struct client *client, unsigned number, const char *pay
                payload, number, number, number, more);
 }
 
-static void check_received(struct client *client, const char *seq)
-{
-    char expected[160];
-
-    snprintf(expected, sizeof(expected),
-             "{\"type\":\"status\",\"payload\":{\"event\":\"message_received\","
-             "\"original_type\":\"peer_message\",\"seq\":%s}",
-             seq);
-    CHECK_CONTAINS(client_hear(client), expected);
-}
-
 static void envelopes_by_the_old_rule(void)
 {
     struct served served;
@@ -524,176 +439,6 @@ static void shutting_down(void)
     pthread_join(thread, NULL);
 }
 
-/* ---- Garbage ---- */
-
-#define MESSAGE(ID, PAYLOAD, TIME)             \
-    "{\"type\":\"MESSAGE\",\"message_id\":" ID \
-    ",\"from_entity\":\"old\",\"payload\":" PAYLOAD ",\"timestamp\":" TIME "}"
-
-static void garbage(void)
-{
-    static const char *const texts[] = {
-        "",
-        "{",
-        "[]",
-        "7",
-        "null",
-        "\"HELLO\"",
-        "{\"type\":7}",
-        "{\"type\":\"\"}",
-        "{\"type\":\"MESSAGE\"}",
-        "{\"type\":\"nonsense\"}",
-        "{\"type\":\"t\",\"payload\":1}",
-        "{\"type\":\"HELLO\"}",
-        "{\"type\":\"HELLO\",\"payload\":[]}",
-        "{\"type\":\"HEARTBEAT\",\"from_entity\":[]}",
-        MESSAGE("null", "{}", "1"),
-        MESSAGE("7", "{}", "1"),
-        MESSAGE("\"m\"", "[]", "1"),
-        MESSAGE("\"m\"", "{}", "\"now\""),
-        "{\"type\":\"peer_message\",\"version\":\"9\",\"payload\":{}}",
-        "{\"type\":\"batch\",\"type\":\"batch\"}",
-        "{\"a\":01}",
-    };
-    struct served served;
-    struct client client;
-
-    serve(&served);
-    client_open(&client, served.node, "?entity_id=old&session_id=s");
-    for (unsigned round = 0; round < 2; round++) { /* before it is known, and after */
-        for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-            client_say(&client, "%s", texts[i]);
-            CHECK_CONTAINS(client_hear(&client),
-                           "{\"type\":\"error\",\"payload\":{\"error\":\"");
-            client_sync(&client);
-        }
-        client_frame(&client, "old", "HEARTBEAT", "b", "{\"type\":\"ping\"}");
-        CHECK_CONTAINS(client_hear(&client), "{\"type\":\"pong\",");
-    }
-    client_say(&client, "{");
-    CHECK_TEXT(client_hear(&client),
-               "{\"type\":\"error\",\"payload\":{\"error\":\"Invalid JSON format\"}}");
-    CHECK_U64(served.handled, 0);
-    client_close(&client);
-    stop(&served);
-}
-
-/* What the WebSocket protocol itself forbids, or cannot be read as text. */
-static void fatal_garbage(void)
-{
-    static const struct {
-        uint8_t first;
-        const char *text;
-        unsigned code;
-    } cases[] = {{0x81, "{\"a\":\"\xff\"}", 1007}, {0x82, "{}", 1003}};
-    struct served served;
-    struct client client;
-
-    serve(&served);
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        client_open(&client, served.node, "?entity_id=old");
-        CHECK(client_send(&client, cases[i].first, cases[i].text, strlen(cases[i].text)));
-        CHECK_TEXT(client_hear(&client), "");
-        CHECK_U64(client.code, cases[i].code);
-        client_close(&client);
-    }
-    stop(&served);
-}
-
-/* ---- A client that does not listen ---- */
-
-#define QUESTIONS 100000
-
-struct asker {
-    int fd;
-    _Atomic(uint64_t) stuck; /* it could not go on at once, or was done */
-};
-
-static void *ask_on(void *user)
-{
-    static const char question[] = "{\"type\":\"ping\"}";
-    struct asker *asker = user;
-    uint8_t frame[64];
-    size_t len = raw_frame(frame, 0x81, question, sizeof(question) - 1);
-
-    for (unsigned i = 0; i < QUESTIONS; i++) {
-        struct pollfd writable = {.fd = asker->fd, .events = POLLOUT};
-
-        if (poll(&writable, 1, 100) == 0)
-            atomic_store(&asker->stuck, 1);
-        if (!raw_send(asker->fd, frame, len))
-            break;
-    }
-    atomic_store(&asker->stuck, 1);
-    return NULL;
-}
-
-/* Its answers fill what the socket and one connection may hold; then nothing more is read from
- * it, and when it listens at last every question has its answer. */
-static void unread_answers(void)
-{
-    struct served served;
-    struct client client;
-    struct asker asker = {0};
-    parley_options options;
-    pthread_t thread;
-    unsigned answers = 0;
-
-    options_of(&options);
-    options.connection_bytes_max = 65536;
-    options.message_bytes_max = 1024; /* what closes it is twice the one and this */
-    serve_with(&served, &options);
-    client_open(&client, served.node, "?entity_id=low");
-    asker.fd = client.fd;
-    CHECK(pthread_create(&thread, NULL, ask_on, &asker) == 0);
-    CHECK(check_wait(&asker.stuck, 1));
-    while (answers < QUESTIONS && client_hear(&client)[0] != '\0')
-        answers++;
-    CHECK_U64(answers, QUESTIONS);
-    pthread_join(thread, NULL);
-    client_close(&client);
-    stop(&served);
-}
-
-static void unanswered_messages_are_bounded(void)
-{
-    struct served served;
-    struct client client;
-    parley_options options;
-
-    options_of(&options);
-    options.in_flight_max = 8;
-    serve_with(&served, &options);
-    client_open(&client, served.node, "?entity_id=old");
-    for (unsigned i = 0; i < 8; i++) {
-        char id[16];
-
-        snprintf(id, sizeof(id), "m-%u", i);
-        client_frame(&client, "old", "MESSAGE", id, "{\"do\":\"later\"}");
-    }
-    CHECK(check_wait(&served.held, 8));
-    client_frame(&client, "old", "MESSAGE", "m-8", "{}");
-    CHECK_CONTAINS(client_hear(&client), "{\"error\":\"Rate limit exceeded: ");
-    for (unsigned number = 9; number <= 10; number++) { /* of a session of its own */
-        client_say(&client,
-                   "{\"type\":\"peer_message\",\"version\":\"1.0\",\"msg_type\":\"job\","
-                   "\"sender_id\":\"old\",\"session_id\":\"s\",\"sequence_num\":%u,"
-                   "\"timestamp\":1,\"payload\":{\"do\":\"later\"}}",
-                   number);
-    }
-    CHECK_CONTAINS(client_hear(&client), "too much unanswered\",\"seq\":10}}");
-    finish(&served, 8, PARLEY_OK, NULL);
-    check_received(&client, "9");
-    for (unsigned i = 0; i < 8; i++) {
-        finish(&served, i, PARLEY_OK, NULL);
-        CHECK_CONTAINS(client_hear(&client), "\"ack_message_id\":\"m-");
-    }
-    client_frame(&client, "old", "MESSAGE", "m-8", "{}");
-    CHECK_CONTAINS(client_hear(&client), "{\"ack_message_id\":\"m-8\"}");
-    client_close(&client);
-    stop(&served);
-}
-
 static const struct check_test tests[] = {
     {"an older client is greeted first, and ready after its HELLO", greeted_and_ready},
     {"an older client's messages are acknowledged once accepted", messages_are_acknowledged},
@@ -713,10 +458,6 @@ static const struct check_test tests[] = {
     {"a newer connection of an older client replaces the one before", newer_replaces_older},
     {"older clients do not replace parleys", parleys_are_left_alone},
     {"older clients hear that the node shuts down", shutting_down},
-    {"garbage draws errors, and nothing worse", garbage},
-    {"what is no text closes the connection", fatal_garbage},
-    {"a client that does not listen is not read, and loses nothing", unread_answers},
-    {"what is unanswered is bounded", unanswered_messages_are_bounded},
 };
 
 CHECK_MAIN("older clients at a node", tests)
