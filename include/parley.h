@@ -93,14 +93,12 @@ typedef struct parley_peer {
 
 /** Names one accepted message within its runtime. */
 typedef struct parley_id {
-    uint64_t peer;
-    uint64_t number;
+    uint64_t peer, number;
 } parley_id;
 
 /** Names one inbound message whose handler answered PARLEY_LATER. */
 typedef struct parley_token {
-    uint64_t session;
-    uint64_t number;
+    uint64_t session, number;
 } parley_token;
 
 /** Which transports a peer's messages may take, and in which order. */
@@ -294,7 +292,8 @@ typedef struct parley_options {
 
     /* transport */
     parley_preference preference;
-    uint32_t ttl_ms; /**< time a message has to get its result */
+    uint32_t ttl_ms;                /**< time a message has to get its result */
+    uint32_t chunk_threshold_bytes; /**< longer payloads go to older peers in chunks */
 
     /* transport.websocket */
     bool websocket_enabled; /**< false: as PARLEY_HTTP_ONLY */
@@ -305,8 +304,7 @@ typedef struct parley_options {
     uint32_t reconnect_attempts; /**< after these, one probe a minute or the next send */
     uint32_t heartbeat_interval_ms;
     uint32_t heartbeat_grace_ms;
-    uint32_t
-        ack_timeout_ms; /**< silence of an older peer after which a message counts as sent */
+    uint32_t ack_timeout_ms; /**< silence of an older peer before a message counts as sent */
     uint32_t batch_bytes_max;
     uint32_t in_flight_max;
     bool parley_protocol; /**< false: neither offers nor uses parley/1 */
@@ -332,9 +330,8 @@ typedef struct parley_options {
     uint32_t breaker_successes; /**< of them, after which all is as before */
 
     /* security */
-    const char
-        *jwt_secret;     /**< secret that callers' tokens are signed with; NULL: no tokens */
-    bool token_in_query; /**< accept a token as `token=` in the URL, too */
+    const char *jwt_secret; /**< that callers' tokens are signed with; NULL: no tokens */
+    bool token_in_query;    /**< accept a token as `token=` in the URL, too */
 
     /* limits */
     uint32_t message_bytes_max;
@@ -352,15 +349,18 @@ typedef struct parley_options {
     uint32_t rate_task_per_min, rate_task_burst;
     uint32_t rate_discovery_per_min, rate_discovery_burst;
     uint32_t rate_chunk_per_min, rate_chunk_burst;
+    uint32_t transfer_bytes_max, transfer_chunks_max; /**< of a payload in chunks */
+    uint32_t transfers_max,
+        transfer_idle_s;                /**< unfinished ones of a sender; forgotten then */
+    uint64_t transfer_memory_bytes_max; /**< of all unfinished ones */
 
     /* peers */
     const parley_peer_entry *peers;
     size_t peers_len;
 
     /* not in the file */
-    parley_message_fn
-        on_message; /**< handler of all types, as parley_on_message() with NULL sets
-                         it, but there before the first connection; may be NULL */
+    parley_message_fn on_message; /**< as parley_on_message() with NULL `type` sets it, but
+                                       there before the first connection; may be NULL */
     void *on_message_user;
     const parley_allocator *allocator; /**< NULL: malloc */
     parley_log_fn log;                 /**< NULL: silent */
@@ -577,6 +577,10 @@ PARLEY_API parley_status parley_ping(parley *runtime, parley_peer peer,
 
 /* ---- Sending ----------------------------------------------------------------------- */
 
+/** Tells how much of a message in chunks is acknowledged, some ten times a second at most; of
+ *  any, when it is delivered. `done` falls when the receiver lost some; `user`: as sent. */
+typedef void (*parley_progress_fn)(parley_id id, uint64_t done, uint64_t bytes, void *user);
+
 /** One message to post. */
 typedef struct parley_message {
     size_t size;
@@ -585,6 +589,8 @@ typedef struct parley_message {
     size_t payload_len;  /**< bytes at `payload` */
     uint32_t ttl_ms;     /**< 0: the peer's setting */
     parley_hint hint;
+    bool in_order; /**< if it travels in chunks: what is posted later waits for its end */
+    parley_progress_fn progress;
 } parley_message;
 
 /** Fills `message` with the defaults and these three members. */
@@ -611,19 +617,23 @@ typedef void (*parley_result_fn)(const parley_result *result, void *user);
  * Posts one message to a peer's mailbox.
  *
  * The message is copied. Messages of one thread to one peer are handled by the peer in the
- * order of these calls.
+ * order of these calls. A payload beyond message_bytes_max (to an older peer, beyond
+ * chunk_threshold_bytes) travels in chunks, with one result for the whole; messages posted
+ * later may be handled before it, unless it is `in_order`. Beyond message_bytes_max it takes
+ * three quarters of the mailbox's bytes at most, so that one larger than these is accepted.
  *
  * @param done   runs exactly once if and only if the message was accepted, on a worker,
  *               never inside this call; may be NULL
  * @param user   given to `done`
  * @param ret_id names the message; may be NULL
  * @return PARLEY_OK (accepted); PARLEY_EINVAL (type, hint, or payload not one JSON object);
- *         PARLEY_ETOOBIG (message_bytes_max, or larger than the mailbox); PARLEY_EAGAIN
- *         (mailbox or runtime full: wait for parley_on_writable()); PARLEY_EUNREACHABLE (the
- *         peer is unhealthy and its policy is to reject: nothing was accepted);
- * PARLEY_EUNKNOWN (never a peer of this runtime); PARLEY_ECLOSED (removed, draining);
- * PARLEY_ENOMEM; PARLEY_EFORK Makes no system call and takes no lock. Source:
- * transport/PROTOCOL.md, The envelope.
+ *         PARLEY_ETOOBIG (beyond transfer_bytes_max, the mailbox or the runtime's memory);
+ *         PARLEY_EAGAIN (mailbox or runtime full: wait for parley_on_writable());
+ *         PARLEY_EUNREACHABLE (the peer is unhealthy and its policy is to reject: nothing was
+ *         accepted); PARLEY_EUNKNOWN (never a peer of this runtime); PARLEY_ECLOSED (removed,
+ *         draining); PARLEY_ENOMEM; PARLEY_EFORK
+ * Makes no system call and takes no lock.
+ * Source: transport/PROTOCOL.md, The envelope.
  */
 PARLEY_API parley_status parley_send(parley *runtime, parley_peer peer,
                                      const parley_message *message, parley_result_fn done,

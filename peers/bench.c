@@ -154,6 +154,7 @@ static void on_sweep(struct timer *timer)
     uint64_t wait_ns = bench->closing ? SWEEP_CLOSING_NS : SWEEP_NS;
 
     sweep_sessions(bench);
+    transfers_in_sweep(&bench->runtime->transfers, worker_now_ns(bench->worker));
     make_room(bench);
     sweep_connections(bench);
     tell_starved(bench);

@@ -63,12 +63,35 @@ static void append(struct delivery *delivery, struct delivery_message *message)
         delivery->cursor = message;
 }
 
-/* Takes a message that has its result out of the list: the front, or an unnumbered one. */
-static void leave(struct delivery *delivery, struct delivery_message *message)
+/* Behind what has a number, and behind the parts that are there already. */
+static void insert_part(struct delivery *delivery, struct delivery_message *part)
+{
+    struct delivery_message *next = delivery->cursor;
+
+    while (next != NULL && (next->number != 0 || next->part))
+        next = next->next;
+    if (next == NULL) {
+        append(delivery, part);
+        return;
+    }
+    part->next = next;
+    part->prev = next->prev;
+    part->in_list = true;
+    if (next->prev != NULL)
+        next->prev->next = part;
+    else
+        delivery->front = part;
+    next->prev = part;
+    if (delivery->cursor == next)
+        delivery->cursor = part;
+}
+
+/* The front, or an unnumbered one. */
+static void take_out(struct delivery *delivery, struct delivery_message *message)
 {
     struct delivery_message *next = message->next;
 
-    assert(message->in_list && message->outcome != 0);
+    assert(message->in_list);
     assert(message == delivery->front || message->number == 0);
     if (message->number != 0)
         delivery->base = message->number + 1;
@@ -88,6 +111,13 @@ static void leave(struct delivery *delivery, struct delivery_message *message)
         delivery->back = message->prev;
     message->in_list = false;
     message->next = message->prev = NULL;
+}
+
+/* A message that has its result leaves the list. */
+static void leave(struct delivery *delivery, struct delivery_message *message)
+{
+    assert(message->outcome != 0);
+    take_out(delivery, message);
     queue(delivery, message);
 }
 
@@ -120,23 +150,30 @@ static uint64_t *counter(struct delivery_counts *counts, unsigned outcome, unsig
     }
 }
 
-/* Gives a pending message its one result. It still stands in the list. */
+/* Gives a pending message its one result. It still stands in the list, or aside. */
 static void conclude(struct delivery *delivery, struct delivery_message *message,
                      parley_outcome outcome, const char *detail)
 {
-    assert(message->in_list && message->outcome == 0);
+    assert((message->in_list || message->aside) && message->outcome == 0);
     message->outcome = (uint8_t)outcome;
     message->detail = detail != NULL ? detail : "";
     deadlines_remove(&delivery->deadlines, &message->expiry);
     delivery->earliest_deadline_ns = deadlines_earliest(&delivery->deadlines);
-    delivery->counts.pending--;
-    (*counter(&delivery->counts, outcome, message->transport))++;
+    if (!message->part) {
+        delivery->counts.pending--;
+        (*counter(&delivery->counts, outcome, message->transport))++;
+    }
     queue(delivery, message);
 }
 
 /* A concluded message leaves the list, or stays as a void until what is older has left. */
 static void retire(struct delivery *delivery, struct delivery_message *message)
 {
+    if (message->aside) {
+        message->aside = false;
+        delivery->asides--;
+        return;
+    }
     if (message->number == 0 || message == delivery->front)
         leave(delivery, message);
     else
@@ -158,7 +195,7 @@ void delivery_init(struct delivery *delivery, const struct delivery_limits *limi
     delivery->limits = *limits;
 }
 
-void delivery_post(struct delivery *delivery, struct delivery_message *message)
+static void prepare(struct delivery *delivery, struct delivery_message *message)
 {
     message->ended_next = NULL;
     message->number = 0;
@@ -173,11 +210,32 @@ void delivery_post(struct delivery *delivery, struct delivery_message *message)
     message->maybe_duplicate = false;
     message->http_code = 0;
     message->detail = NULL;
-    append(delivery, message);
+    message->part = message->aside = false;
     deadlines_add(&delivery->deadlines, &message->expiry, message->deadline_ns);
     delivery->earliest_deadline_ns = deadlines_earliest(&delivery->deadlines);
+}
+
+void delivery_post(struct delivery *delivery, struct delivery_message *message)
+{
+    prepare(delivery, message);
+    append(delivery, message);
     delivery->counts.accepted++;
     delivery->counts.pending++;
+}
+
+void delivery_set_aside(struct delivery *delivery, struct delivery_message *message)
+{
+    assert(message->number == 0 && message->outcome == 0 && !message->part);
+    take_out(delivery, message);
+    message->aside = true;
+    delivery->asides++;
+}
+
+void delivery_post_part(struct delivery *delivery, struct delivery_message *part)
+{
+    prepare(delivery, part);
+    part->part = true;
+    insert_part(delivery, part);
 }
 
 /* The rejections of one acknowledgement, asked for by rising numbers. */
@@ -459,7 +517,7 @@ void delivery_check(const struct delivery *delivery)
     for (; message != NULL; message = message->next) {
         assert(message->prev == prev);
         check_message(delivery, message, index++);
-        pending += message->given_up ? 0 : 1;
+        pending += message->given_up || message->part ? 0 : 1;
         timed += message->expiry.link != NULL ? 1 : 0;
         prev = message;
     }
@@ -467,8 +525,8 @@ void delivery_check(const struct delivery *delivery)
     assert(delivery->next_number - delivery->base <= index); /* the numbered ones */
     assert(delivery->outstanding <= delivery->next_number - delivery->base);
     assert(delivery->cursor != NULL || delivery->outstanding == index);
-    assert(delivery->counts.pending == pending);
-    assert(deadlines_check(&delivery->deadlines) == timed);
+    assert(delivery->counts.pending == pending + delivery->asides);
+    assert(deadlines_check(&delivery->deadlines) - timed <= delivery->asides);
     check_queue(delivery);
     check_counts(&delivery->counts);
 }

@@ -45,6 +45,8 @@ struct delivery_message {
     bool given_up; /* has its result, stands in the list as a void */
     bool queued;   /* in the queue of actions */
     bool reported; /* delivery_ended() has given out its result */
+    bool part;     /* of a message that is set aside: not counted */
+    bool aside;    /* pending, but not in the list: its parts are */
     uint8_t doubt; /* the core's own: which lost attempts may have arrived */
     uint16_t http_code;
     bool maybe_duplicate; /* it may have been run twice: a receiver that recognises no repeats
@@ -73,6 +75,7 @@ struct delivery {
     uint64_t earliest_deadline_ns; /* not later than any pending message's; CLOCK_NEVER */
     struct deadlines deadlines;    /* of the pending messages */
     uint32_t outstanding;          /* messages before the cursor, voids included */
+    uint32_t asides;               /* messages set aside */
     parley_transport route;        /* the transport of what is outstanding */
     bool recognises;               /* its receiver recognises repeats; the caller's */
     bool base_untold; /* base has passed numbers given up, and what is outstanding may wait
@@ -100,6 +103,16 @@ void delivery_init(struct delivery *delivery, const struct delivery_limits *limi
 
 /** A message from the mailbox; its deadline_ns, bytes and hint are set, the rest is filled. */
 void delivery_post(struct delivery *delivery, struct delivery_message *message);
+
+/**
+ * A pending message without a number leaves the list: it goes in parts. It stays pending and
+ * may expire; delivery_give_up(), whatever the outcome, is how it gets its result.
+ */
+void delivery_set_aside(struct delivery *delivery, struct delivery_message *message);
+
+/** A part of such a message, in front of all other messages without a number; filled in as
+ *  for delivery_post(). It ends and is reported like any message, but counts as none. */
+void delivery_post_part(struct delivery *delivery, struct delivery_message *part);
 
 /**
  * Everything up to `ack_seq` has an outcome: rejected if listed, delivered otherwise.
@@ -141,7 +154,8 @@ void delivery_switch(struct delivery *delivery, parley_transport route);
 void delivery_exhaust(struct delivery *delivery, uint32_t attempts_max, unsigned http_code,
                       const char *detail);
 
-/** Ends one message as `outcome` (PARLEY_EXHAUSTED, PARLEY_EXPIRED, PARLEY_CANCELLED). It is
+/** Ends one message as `outcome` (PARLEY_EXHAUSTED, PARLEY_EXPIRED, PARLEY_CANCELLED; of one
+ *  set aside, any). It is
  *  not sent any more; numbered, it may leave a void. One that has its result keeps it. */
 void delivery_give_up(struct delivery *delivery, struct delivery_message *message,
                       parley_outcome outcome, const char *detail);

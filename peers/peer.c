@@ -55,6 +55,9 @@ static void report(struct peer *peer, const struct message *message, uint64_t no
         .maybe_duplicate = delivery->maybe_duplicate,
     };
 
+    if (message->progress != NULL && result.outcome == PARLEY_DELIVERED)
+        message->progress(result.id, message->payload_len, message->payload_len,
+                          message->user);
     if (message->done != NULL)
         message->done(&result, message->user);
 }
@@ -107,14 +110,20 @@ void peer_flush(struct peer *peer)
     while (delivery_ended(&peer->delivery, &end)) {
         struct message *message = message_of(end.message);
 
-        if (end.report) {
+        if (end.report && message->delivery.part) {
+            transfer_part_ended(peer, message);
+        } else if (end.report) {
             if (now_ns == 0)
                 now_ns = worker_now_exact_ns(peer->bench->worker);
+            if (message->transfer != NULL)
+                transfer_whole_ended(peer, message);
             report(peer, message, now_ns);
             peer->release_messages++;
             peer->release_units += credit_units(message->credit_bytes);
         }
-        if (end.release)
+        if (end.release && message->delivery.part)
+            alloc_free(&peer->runtime->alloc, message);
+        else if (end.release)
             node_free(nodes, &message->node);
     }
     release_credit(peer);
@@ -174,6 +183,7 @@ void peer_arm(struct peer *peer)
 
     next = earlier(next, earlier(peer->post.next_ns, peer->again_ns));
     next = earlier(next, peer->health.probe_ns);
+    next = earlier(next, peer->transfers_ns);
     if (next == peer->timer_ns)
         return;
     /* A timer that is early by some acknowledged message's deadline costs one idle look; an
@@ -205,7 +215,7 @@ static void on_timer(struct timer *timer)
 static void detach_when_done(struct peer *peer)
 {
     if (!peer->closing || !peer->empty || peer->detached || peer->delivery.front != NULL ||
-        !link_quiet(peer) || peer->post.busy || peer->pings != NULL)
+        !link_quiet(peer) || peer->post.busy || peer->pings != NULL || peer->transfers != NULL)
         return;
     peer->detached = true;
     worker_timer_stop(peer->bench->worker, &peer->timer);
@@ -262,6 +272,7 @@ static void begin_removal(struct peer *peer)
     peer->closing = true;
     if (credit_usage(&peer->slot->credit).messages == 0)
         peer->empty = true;
+    transfer_cancel(peer, "peer removed");
     delivery_give_up_all(&peer->delivery, PARLEY_CANCELLED, "peer removed");
     if (peer->post.busy)
         http_worker_cancel(peer->runtime->http, &peer->post.call);
@@ -334,8 +345,12 @@ void peer_settle(struct peer *peer)
     if (peer->detached)
         return;
     ping_pump(peer);
-    peer_pump(peer);
-    peer_flush(peer);
+    do {
+        peer->transfers_moved = false;
+        transfer_feed(peer);
+        peer_pump(peer);
+        peer_flush(peer);
+    } while (peer->transfers_moved);
     peer_report_state(peer, "");
     health_settle(peer);
     peer_arm(peer);
@@ -438,7 +453,7 @@ static parley_status peer_init(struct peer *peer, const char *id, const char *ur
     uuid_write(peer->session_id, peer->session_random);
     delivery_init(&peer->delivery, &limits);
     timer_init(&peer->timer, on_timer);
-    peer->timer_ns = peer->again_ns = CLOCK_NEVER;
+    peer->timer_ns = peer->again_ns = peer->transfers_ns = CLOCK_NEVER;
     health_init(peer, options);
     link_init(peer);
     return post_init(peer, options);

@@ -16,6 +16,7 @@
  *   peer_answer.c     answers in, retries, the fallback to "0.3"
  *   peer_batch.c      messages written as a batch
  *   health.c          whether it is well
+ *   transfer.c        messages that go in chunks
  */
 #ifndef PARLEY_PEERS_PEER_H
 #define PARLEY_PEERS_PEER_H
@@ -49,13 +50,17 @@ struct message {
     struct node node; /* first */
     struct delivery_message delivery;
     parley_result_fn done;
+    parley_progress_fn progress;
     void *user;
-    uint64_t id;
+    struct transfer *transfer; /* that it goes in, or is a part of; NULL: neither */
+    uint64_t id;               /* of a part: its index */
     uint64_t posted_ns;
     uint32_t credit_bytes;
     uint32_t payload_len;
     uint16_t type_len;
-    char text[]; /* the type, then the payload */
+    bool in_order; /* in a transfer: nothing posted later goes before its end */
+    bool again;    /* a part that was sent before, under another number */
+    char text[];   /* the type, then the payload */
 };
 
 enum link_state {
@@ -88,6 +93,7 @@ struct link {
     unsigned refused_with;      /* the last dial: an HTTP status, 0: none came */
     uint32_t address;           /* index in the query's answer of the one in use */
     uint64_t batch_bytes;       /* what the other side takes in one frame */
+    uint64_t message_bytes;     /* and in one message; 0: it has not said */
     uint32_t in_flight_max;     /* and unacknowledged */
     struct connection *carrier; /* a peer without a URL: the connection it opened to us */
     struct carrier_note *carrier_gone;
@@ -118,6 +124,7 @@ struct post {
     bool batch;           /* the request is a batch */
     bool unnumbered;      /* … or a message without number and session */
     bool parley;          /* the peer has said so, or is configured so */
+    bool answered;        /* once: now we know what it is */
     bool single;          /* a batch was refused whole: one message a request */
     uint64_t first, last; /* numbers it carries */
     uint32_t batch_bytes;
@@ -166,6 +173,10 @@ struct peer {
     struct delivery delivery;
     struct link link;
     struct post post;
+    struct transfer *transfers, *transfers_last; /* transfer.c: the first one has parts out */
+    uint32_t transfers_in_order;                 /* of these: what was posted later waits */
+    bool transfers_moved;                        /* something has ended: look again */
+    uint64_t transfers_ns;           /* there was no memory: again then; CLOCK_NEVER */
     struct ping *pings, *pings_last; /* ping.c: not answered yet, oldest first */
     struct timer timer;
     uint64_t again_ns; /* peer_pump() stopped halfway */
@@ -270,6 +281,32 @@ void peer_write_base(struct peer *peer, struct json_out *out);
 /** The message the cursor is at, and the number it has or is about to get; NULL: none, or it
  *  goes another way than `route`. */
 struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_number);
+
+/* transfer.c; on the peer's worker */
+
+enum transfer_begun {
+    TRANSFER_NOT,   /* it goes as it is */
+    TRANSFER_BEGUN, /* it is set aside: look again at what is next */
+    TRANSFER_WAIT,  /* it has to, but there is no memory */
+};
+
+/** Looks at the message that is next to go by `route`: is it one that goes in chunks? */
+enum transfer_begun transfer_begin(struct peer *peer, struct message *message,
+                                   enum route route);
+/** Tells whether a message waits for the end of a transfer before it. */
+static inline bool transfer_holds_back(const struct peer *peer,
+                                       const struct delivery_message *message)
+{
+    return peer->transfers_in_order > 0 && message->number == 0 && !message->part;
+}
+/** Posts more parts, as many as may be under way. */
+void transfer_feed(struct peer *peer);
+/** A part has its result. */
+void transfer_part_ended(struct peer *peer, struct message *part);
+/** A message that went in chunks has its result, and reports it. */
+void transfer_whole_ended(struct peer *peer, struct message *whole);
+/** Ends all of them. */
+void transfer_cancel(struct peer *peer, const char *detail);
 
 void link_init(struct peer *peer);
 void link_fini(struct peer *peer);

@@ -255,6 +255,8 @@ static void learn(struct peer *peer)
 {
     const struct http_call *call = &peer->post.call;
 
+    if (call->status == PARLEY_OK)
+        peer->post.answered = true;
     if (call->status == PARLEY_OK && call->parley_version != 0)
         post_parley(peer, call->parley_batch_bytes);
 }

@@ -21,7 +21,7 @@ void peer_fields(struct peer *peer, struct message *message, uint64_t number,
         .timestamp_us = timestamp_us,
         .number = number,
         .version = "1.0",
-        .redelivered = message->delivery.attempts > 0,
+        .redelivered = message->delivery.attempts > 0 || message->again,
     };
 }
 
@@ -32,9 +32,17 @@ void peer_message_id(const struct peer *peer, uint64_t number, char text[37])
 
 struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_number)
 {
-    struct delivery_message *message = delivery_peek(&peer->delivery);
+    struct delivery_message *message;
+    enum transfer_begun begun;
 
-    if (message == NULL || peer_choose(peer, message).route != route)
+    do {
+        message = delivery_peek(&peer->delivery);
+        if (message == NULL || transfer_holds_back(peer, message) ||
+            peer_choose(peer, message).route != route)
+            return NULL;
+        begun = transfer_begin(peer, message_of(message), route);
+    } while (begun == TRANSFER_BEGUN);
+    if (begun == TRANSFER_WAIT)
         return NULL;
     *ret_number = message->number != 0 ? message->number : peer->delivery.next_number;
     return message_of(message);

@@ -59,6 +59,7 @@ static void greeted(struct peer *peer, const struct json_doc *doc,
                    greeting->max_in_flight);
     post_parley(peer, greeting->max_batch_bytes);
     memcpy(link->entity, greeting->entity_id, sizeof(link->entity));
+    link->message_bytes = greeting->max_message_bytes;
     link->hello_due = true;
     link_start_heartbeat(peer);
     if (greeting->last_seq_known && strcmp(greeting->peer_session_id, peer->session_id) == 0)

@@ -56,6 +56,7 @@ size_t older_room(const struct message *message)
 bool older_too_large(const struct peer *peer, const struct delivery_message *message)
 {
     return message->bytes > MANAGER_FRAME_BYTES_MAX && !message->given_up &&
+           message->number != 0 && /* others go in chunks */
            link_is_older(peer) && peer->link.carrier == NULL;
 }
 

@@ -145,7 +145,7 @@ static void route_all(struct peer *peer)
     for (unsigned i = 0; i < FAILURES_A_TURN; i++) {
         struct delivery_message *message = delivery_peek(&peer->delivery);
 
-        if (message == NULL || !route_one(peer, message))
+        if (message == NULL || transfer_holds_back(peer, message) || !route_one(peer, message))
             return;
     }
     peer->again_ns = worker_now_ns(peer->bench->worker); /* the rest: next tick */

@@ -258,6 +258,8 @@ static parley_status start(struct parley *runtime, char *error, size_t error_len
     if (status == PARLEY_OK)
         limit_init(&runtime->limits, &runtime->alloc, options, runtime->loopback);
     if (status == PARLEY_OK)
+        transfers_in_init(&runtime->transfers, &runtime->alloc, options);
+    if (status == PARLEY_OK)
         status = node_pool_new(&runtime->alloc, options->memory_bytes_max, &runtime->nodes);
     if (status == PARLEY_OK)
         status = start_http(runtime);
@@ -300,6 +302,7 @@ static void release(struct parley *runtime)
     node_pool_free(runtime->nodes);
     session_table_fini(&runtime->sessions);
     limit_fini(&runtime->limits);
+    transfers_in_fini(&runtime->transfers);
     registry_fini(&runtime->registry);
     handlers_fini(&runtime->handlers);
     if (runtime->fork_guard != NULL)

@@ -11,10 +11,20 @@
 #include "peers/service.h"
 #include "runtime/clock.h"
 
+/* What is longer than a message may be travels in chunks. */
+static uint32_t payload_bytes_max(const struct parley *runtime)
+{
+    const parley_options *options = &runtime->options;
+
+    return options->transfer_bytes_max > options->message_bytes_max
+               ? options->transfer_bytes_max
+               : options->message_bytes_max;
+}
+
 static parley_status check_payload(const struct parley *runtime, const parley_message *message)
 {
     const struct json_limits limits = {.depth_max = runtime->options.json_depth_max,
-                                       .bytes_max = runtime->options.message_bytes_max};
+                                       .bytes_max = payload_bytes_max(runtime)};
     struct json_error error;
     struct json_doc doc;
     parley_status status;
@@ -34,7 +44,7 @@ static parley_status check(const struct parley *runtime, const parley_message *m
     *ret_type_len = strnlen(message->type, ENVELOPE_TYPE_MAX + 1);
     if (!message_type_valid(message->type, *ret_type_len))
         return PARLEY_EINVAL;
-    if (message->payload_len > runtime->options.message_bytes_max)
+    if (message->payload_len > payload_bytes_max(runtime))
         return PARLEY_ETOOBIG;
     return check_payload(runtime, message);
 }
@@ -47,9 +57,18 @@ static parley_status new_message(struct parley *runtime, const parley_message *s
     parley_status status = node_alloc(runtime->nodes, bytes, &node);
     struct message *message;
 
+    if (status == PARLEY_EAGAIN && bytes > runtime->options.memory_bytes_max)
+        return PARLEY_ETOOBIG;
     if (status != PARLEY_OK)
         return status;
     message = (struct message *)node;
+    message->progress = NULL;
+    message->transfer = NULL;
+    message->in_order = message->again = false;
+    if (source->size >= sizeof(*source)) {
+        message->progress = source->progress;
+        message->in_order = source->in_order;
+    }
     memset(&message->delivery, 0, sizeof(message->delivery));
     message->type_len = (uint16_t)type_len;
     message->payload_len = (uint32_t)source->payload_len;
@@ -99,6 +118,21 @@ static void ask_for_room(struct parley *runtime, struct slot *slot, parley_peer 
     registry_unlock(&runtime->registry);
 }
 
+/* One message that goes in chunks may be larger than the mailbox: it leaves a quarter of it to
+ * others, and has no room beside another of its kind. */
+static void bound_credit(const struct parley *runtime, const struct slot *slot,
+                         struct message *message)
+{
+    /* relaxed: credit_reserve() looks at the generation that the bound belongs to. */
+    uint32_t units =
+        atomic_load_explicit(&slot->credit.units_max, memory_order_relaxed) / 4 * 3;
+
+    if (message->payload_len > runtime->options.message_bytes_max &&
+        credit_units(message->credit_bytes) > units)
+        message->credit_bytes =
+            units < UINT32_MAX / CREDIT_UNIT ? units * CREDIT_UNIT : message->credit_bytes;
+}
+
 static parley_status post(struct parley *runtime, struct slot *slot, parley_peer handle,
                           struct message *message, uint32_t ttl_ms, parley_id *ret_id)
 {
@@ -144,6 +178,7 @@ static parley_status copy_and_post(struct parley *runtime, struct slot *slot, pa
         return status;
     message->done = done;
     message->user = user;
+    bound_credit(runtime, slot, message);
     return post(runtime, slot, peer, message, source->ttl_ms, ret_id);
 }
 

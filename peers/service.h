@@ -20,6 +20,7 @@
 #include "peers/limit.h"
 #include "peers/registry.h"
 #include "peers/session_table.h"
+#include "peers/transfer_in.h"
 #include "runtime/actor.h"
 #include "runtime/alloc.h"
 #include "runtime/log.h"
@@ -124,6 +125,7 @@ struct parley {
 
     struct registry registry;
     struct session_table sessions;
+    struct transfers_in transfers; /* chunks of unfinished ones */
     struct handlers handlers;
     struct limit_table limits;
 

@@ -173,6 +173,9 @@ void session_answer_limited(struct inbound_request *request, uint64_t at_ns);
 void session_run_handler(struct session *session, const struct envelope *envelope,
                          uint64_t number, parley_transport transport);
 
+/** A message that has begun is refused by us, not by a handler. */
+void session_refuse(struct session *session, uint64_t number, const char *detail);
+
 /** What is to be done with a complete envelope. */
 enum session_begun {
     SESSION_RUN,    /* begun: session_run_handler() */

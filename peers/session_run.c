@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/chunk.h"
 #include "peers/connection.h"
 #include "peers/session.h"
+#include "peers/transfer_in.h"
 #include "runtime/clock.h"
 
 #define CLOSE_PROTOCOL  1002
@@ -16,7 +18,7 @@
 
 /* ---- Messages ---- */
 
-static void refuse(struct session *session, uint64_t number, const char *detail)
+void session_refuse(struct session *session, uint64_t number, const char *detail)
 {
     receive_finish(&session->receive, number, detail);
     session->bench->counts.handled++;
@@ -45,6 +47,10 @@ void session_run_handler(struct session *session, const struct envelope *envelop
         .token = {session->id, number},
     };
 
+    if (strcmp(envelope->msg_type, CHUNK_TYPE) == 0) {
+        transfer_in_chunk(session, envelope, number, transport);
+        return;
+    }
     if (handler == NULL) {
         counts->unhandled++;
         receive_finish(&session->receive, number, NULL);
@@ -57,7 +63,8 @@ void session_run_handler(struct session *session, const struct envelope *envelop
         break;
     case PARLEY_REJECT:
         detail[PARLEY_DETAIL_MAX - 1] = '\0';
-        refuse(session, number, detail[0] != '\0' ? detail : "rejected by the handler");
+        session_refuse(session, number,
+                       detail[0] != '\0' ? detail : "rejected by the handler");
         break;
     case PARLEY_LATER:
         break;
@@ -104,11 +111,11 @@ static enum receive_decision take(struct session *session, const struct json_doc
     envelope.sender_id[0] = envelope.recipient_id[0] = envelope.message_id[0] = '\0';
     if (batch_message_read(doc, item, &envelope, &error) != PARLEY_OK) {
         session->bench->counts.protocol_errors++;
-        refuse(session, number, error.text);
+        session_refuse(session, number, error.text);
     } else if (envelope.is_void) {
         receive_finish(&session->receive, number, NULL);
     } else if (envelope.payload_len > session->runtime->options.message_bytes_max) {
-        refuse(session, number, "message exceeds message_bytes_max");
+        session_refuse(session, number, "message exceeds message_bytes_max");
     } else {
         envelope.number = number;
         session_run_handler(session, &envelope, number, transport);

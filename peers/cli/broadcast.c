@@ -166,7 +166,7 @@ static void print_result(struct broadcast *broadcast, const char *id,
     if (code == CLI_OK && broadcast->quiet)
         return;
     snprintf(members, sizeof(members), "\"peer\":\"%s\"", id);
-    cli_print_result(id, members, result, broadcast->setup.json);
+    cli_print_result(id, members, result, "", broadcast->setup.json);
     fflush(stdout);
 }
 
@@ -327,7 +327,7 @@ enum cli_exit cli_broadcast(int argc, char **argv)
     if (code == CLI_OK)
         code = cli_load(&broadcast.setup);
     if (code == CLI_OK) {
-        broadcast.payloads.bytes_max = broadcast.setup.options->message_bytes_max;
+        payloads_bound(&broadcast.payloads, broadcast.setup.options);
         code = targets_find_all(&broadcast.targets, &broadcast.target, &broadcast.setup);
     }
     if (code == CLI_OK)

@@ -114,13 +114,15 @@ size_t cli_plain_text(FILE *file, const char *text, size_t len, size_t columns);
 /** Returns "websocket", "http" or "none". */
 const char *cli_transport_name(parley_transport transport);
 
-/** Prints one line about a message: what `label` calls it, in JSON `members` ("\"a\":1"). */
+/** Prints one line about a message: what `label` calls it, in JSON `members` ("\"a\":1").
+ *  `more` stands at its end: ", text", in JSON ",\"b\":2"; "": nothing. */
 void cli_print_result(const char *label, const char *members, const parley_result *result,
-                      bool json);
+                      const char *more, bool json);
 
-/** Prints one inbound message on one line; cut to the terminal's width unless `full`. */
+/** Prints one inbound message on one line; cut to the terminal's width unless `full`; with
+ *  `digest` the payload's length and SHA-256 in its place. */
 void cli_print_incoming(const parley_incoming *message, const struct timespec *received,
-                        bool json, bool full);
+                        bool json, bool full, bool digest);
 
 /** The exit code that a message with this outcome asks for. */
 enum cli_exit cli_outcome_exit(parley_outcome outcome);

@@ -9,12 +9,16 @@
 
 #include "parley.h"
 #include "peers/cli/cli.h"
+#include "peers/cli/digest.h"
 
 #define COLUMNS_MIN     20
 #define SESSION_COLUMNS 8
 
-static void print_json(const parley_incoming *message, const struct timespec *received)
+static void print_json(const parley_incoming *message, const struct timespec *received,
+                       bool digest)
 {
+    char sha256[DIGEST_TEXT];
+
     printf("{\"received\":%lld.%06ld,\"sender\":", (long long)received->tv_sec,
            received->tv_nsec / 1000);
     cli_json_string(stdout, message->sender);
@@ -28,9 +32,14 @@ static void print_json(const parley_incoming *message, const struct timespec *re
         fputs(",\"number\":null", stdout);
     fputs(",\"message_id\":", stdout);
     cli_json_string(stdout, message->message_id[0] != '\0' ? message->message_id : NULL);
-    printf(",\"timestamp\":%.6f,\"transport\":\"%s\",\"redelivered\":%s,\"payload\":",
-           message->timestamp, cli_transport_name(message->transport),
-           message->redelivered ? "true" : "false");
+    printf(",\"timestamp\":%.6f,\"transport\":\"%s\",\"redelivered\":%s,", message->timestamp,
+           cli_transport_name(message->transport), message->redelivered ? "true" : "false");
+    if (digest) {
+        cli_digest(message->payload, message->payload_len, sha256);
+        printf("\"bytes\":%zu,\"sha256\":\"%s\"}\n", message->payload_len, sha256);
+        return;
+    }
+    fputs("\"payload\":", stdout);
     /* blanks for the line breaks between its parts: inside strings there are none */
     for (size_t i = 0; i < message->payload_len; i++) {
         unsigned char c = (unsigned char)message->payload[i];
@@ -51,9 +60,9 @@ static size_t payload_columns(bool full, size_t used)
 }
 
 static void print_text(const parley_incoming *message, const struct timespec *received,
-                       bool full)
+                       bool full, bool digest)
 {
-    char clock[16], number[32];
+    char clock[16], number[32], sha256[DIGEST_TEXT];
     struct tm local;
     size_t used, columns;
     bool cut;
@@ -71,6 +80,11 @@ static void print_text(const parley_incoming *message, const struct timespec *re
     used += (size_t)printf("%s %s%s ", message->number != 0 ? number : "",
                            cli_transport_name(message->transport),
                            message->redelivered ? " redelivered" : "");
+    if (digest) {
+        cli_digest(message->payload, message->payload_len, sha256);
+        printf("%zu bytes, sha256 %s\n", message->payload_len, sha256);
+        return;
+    }
     columns = payload_columns(full, used);
     cut = columns != SIZE_MAX &&
           cli_plain_text(NULL, message->payload, message->payload_len, columns + 2) > columns;
@@ -82,10 +96,10 @@ static void print_text(const parley_incoming *message, const struct timespec *re
 }
 
 void cli_print_incoming(const parley_incoming *message, const struct timespec *received,
-                        bool json, bool full)
+                        bool json, bool full, bool digest)
 {
     if (json)
-        print_json(message, received);
+        print_json(message, received, digest);
     else
-        print_text(message, received, full);
+        print_text(message, received, full, digest);
 }

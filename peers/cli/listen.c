@@ -29,6 +29,7 @@ enum listen_flag {
     FLAG_TYPE = CLI_FLAG_COMMAND,
     FLAG_REJECT,
     FLAG_FULL,
+    FLAG_DIGEST,
 };
 
 static const char help[] =
@@ -39,6 +40,7 @@ static const char help[] =
     "  -n, --count N         end after N messages; those behind them are refused\n"
     "      --reject TEXT     refuse what is printed, for this reason\n"
     "      --full            payloads in full; otherwise cut to the terminal's width\n"
+    "      --digest          instead of payloads, their length and SHA-256\n"
     "      --json            one JSON object per message and line\n" CLI_COMMON_HELP "\n"
     "A line: time, sender, type, session#number (- without), transport, payload. Where it\n"
     "listens is said on stderr. A message is acknowledged once its line is written. Ctrl-C\n"
@@ -61,6 +63,7 @@ struct listen {
     uint32_t count; /* 0: no end */
     const char *reject;
     bool full;
+    bool digest;
     struct watch watch;
 
     pthread_mutex_t lock; /* guards what follows */
@@ -96,6 +99,9 @@ static enum cli_exit take(struct listen *listen, int letter, char *argument)
     case FLAG_FULL:
         listen->full = true;
         return CLI_OK;
+    case FLAG_DIGEST:
+        listen->digest = true;
+        return CLI_OK;
     default:
         return node_take(&listen->node, &listen->setup, letter, argument);
     }
@@ -109,6 +115,7 @@ static enum cli_exit parse(struct listen *listen, int argc, char **argv)
         {"count", required_argument, NULL, 'n'},
         {"reject", required_argument, NULL, FLAG_REJECT},
         {"full", no_argument, NULL, FLAG_FULL},
+        {"digest", no_argument, NULL, FLAG_DIGEST},
         {NULL, 0, NULL, 0},
     };
     enum cli_exit code = CLI_OK;
@@ -228,7 +235,8 @@ static void refuse(parley *runtime, struct item *item)
 /* Writes one message, then acknowledges it. @return whether it could be written */
 static bool show(const struct listen *listen, parley *runtime, struct item *item)
 {
-    cli_print_incoming(&item->message, &item->received, listen->setup.json, listen->full);
+    cli_print_incoming(&item->message, &item->received, listen->setup.json, listen->full,
+                       listen->digest);
     if (fflush(stdout) != 0) {
         refuse(runtime, item);
         return false;

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define PROGRESS_BYTES_MIN 8192 /* shorter ones never travel in chunks */
+
 enum cli_exit outbox_init(struct outbox *outbox, const struct cli_setup *setup, size_t tickets)
 {
     *outbox = (struct outbox){.watch = WATCH_CLOSED, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -45,6 +47,19 @@ static void take_result(const parley_result *result, void *user)
 }
 
 /* Runs on a worker. */
+static void take_progress(parley_id id, uint64_t acknowledged, uint64_t bytes, void *user)
+{
+    const struct ticket *ticket = user;
+    struct outbox *outbox = ticket->outbox;
+
+    (void)id;
+    pthread_mutex_lock(&outbox->lock);
+    outbox->progress = (struct outbox_progress){ticket->number, acknowledged, bytes};
+    pthread_mutex_unlock(&outbox->lock);
+    watch_ring(&outbox->watch);
+}
+
+/* Runs on a worker. */
 static void take_writable(parley_peer peer, void *user)
 {
     const struct outbox *outbox = user;
@@ -67,12 +82,19 @@ parley_status outbox_post(struct outbox *outbox, parley *runtime, parley_peer pe
                           const parley_message *message, size_t number, size_t line)
 {
     struct ticket *ticket = outbox->unused;
+    parley_message told = *message;
     parley_status status;
 
+    if (message->payload_len > PROGRESS_BYTES_MIN)
+        told.progress = take_progress;
     outbox->unused = ticket->next;
     ticket->number = number;
     ticket->line = line;
-    status = parley_send(runtime, peer, message, take_result, ticket, NULL);
+    ticket->bytes = message->payload_len;
+    ticket->sha256[0] = '\0';
+    if (outbox->digest)
+        cli_digest(message->payload, message->payload_len, ticket->sha256);
+    status = parley_send(runtime, peer, &told, take_result, ticket, NULL);
     if (status == PARLEY_OK) {
         outbox->flying++;
         return PARLEY_OK;
@@ -82,6 +104,15 @@ parley_status outbox_post(struct outbox *outbox, parley *runtime, parley_peer pe
     /* the bell rings for what happens from now on: what came before was collected */
     outbox->full = status == PARLEY_EAGAIN;
     return status;
+}
+
+bool outbox_progress(struct outbox *outbox, struct outbox_progress *ret_progress)
+{
+    pthread_mutex_lock(&outbox->lock);
+    *ret_progress = outbox->progress;
+    outbox->progress.number = 0;
+    pthread_mutex_unlock(&outbox->lock);
+    return ret_progress->number != 0;
 }
 
 unsigned outbox_wait(struct outbox *outbox, int input)

@@ -10,13 +10,16 @@
 #include <pthread.h>
 
 #include "peers/cli/cli.h"
+#include "peers/cli/digest.h"
 #include "peers/cli/watch.h"
 
 struct ticket {
     struct outbox *outbox;
     struct ticket *next;
-    size_t number; /* the message's, or the peer's, from 1 */
-    size_t line;   /* of the input; 0: it has none */
+    size_t number;            /* the message's, or the peer's, from 1 */
+    size_t line;              /* of the input; 0: it has none */
+    size_t bytes;             /* of the payload */
+    char sha256[DIGEST_TEXT]; /* of the payload; "": nobody asked */
     parley_result result;
     char detail[PARLEY_DETAIL_MAX];
 };
@@ -27,17 +30,25 @@ struct outbox_counts {
     size_t all;
 };
 
+/* The last that was told of a message that travels in chunks. */
+struct outbox_progress {
+    size_t number; /* the message's; 0: nothing new */
+    uint64_t acknowledged, bytes;
+};
+
 struct outbox {
     struct watch watch;
     struct ticket *tickets;
     struct ticket *unused;
     size_t flying; /* tickets in use */
     bool full;     /* the mailbox was: wait for the bell before trying again */
+    bool digest;   /* tickets tell their payload's SHA-256 */
     struct outbox_counts counts;
 
     pthread_mutex_t lock; /* guards what follows */
     struct ticket *done;
     struct ticket **done_end;
+    struct outbox_progress progress;
 };
 
 /** Blocks signals, see watch_open(). @return CLI_OK, or CLI_FAILED having said why */
@@ -61,6 +72,9 @@ bool outbox_ready(const struct outbox *outbox);
  */
 parley_status outbox_post(struct outbox *outbox, parley *runtime, parley_peer peer,
                           const parley_message *message, size_t number, size_t line);
+
+/** Takes what was last told. @return false: nothing since */
+bool outbox_progress(struct outbox *outbox, struct outbox_progress *ret_progress);
 
 /** Waits as watch_wait() does. */
 unsigned outbox_wait(struct outbox *outbox, int input);

@@ -62,6 +62,13 @@ enum cli_exit payloads_open(struct payloads *payloads)
     return CLI_OK;
 }
 
+void payloads_bound(struct payloads *payloads, const parley_options *options)
+{
+    payloads->bytes_max = options->transfer_bytes_max > options->message_bytes_max
+                              ? options->transfer_bytes_max
+                              : options->message_bytes_max;
+}
+
 static void close_source(struct payload_source *source)
 {
     if (source->name != NULL && source->file >= 0)
@@ -119,7 +126,7 @@ static enum payload_state too_long(struct payloads *payloads)
     payloads->line++;
     write_where(payloads, payloads->at + 1, where, sizeof(where));
     cli_fail(payloads->setup, CLI_USAGE,
-             "%s: longer than limits.message_bytes_max (%zu bytes)", where,
+             "%s: longer than limits.transfer_bytes_max (%zu bytes)", where,
              payloads->bytes_max);
     return PAYLOAD_FAILED;
 }

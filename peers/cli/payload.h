@@ -40,6 +40,9 @@ enum payload_state {
 enum cli_exit payloads_init(struct payloads *payloads, const struct cli_setup *setup,
                             size_t sources_max);
 
+/** A payload is at most what one message may be. */
+void payloads_bound(struct payloads *payloads, const parley_options *options);
+
 /** Adds a payload, or standard input for "-". */
 enum cli_exit payloads_add_text(struct payloads *payloads, const char *text);
 

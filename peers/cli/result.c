@@ -23,7 +23,7 @@ const char *cli_transport_name(parley_transport transport)
     return "none";
 }
 
-static void print_json(const char *members, const parley_result *result)
+static void print_json(const char *members, const parley_result *result, const char *more)
 {
     printf("{%s,\"outcome\":\"%s\",\"transport\":\"%s\",\"attempts\":%" PRIu32
            ",\"latency_ms\":%.3f,\"http_code\":",
@@ -36,10 +36,10 @@ static void print_json(const char *members, const parley_result *result)
         fputs("null", stdout);
     printf(",\"maybe_duplicate\":%s,\"detail\":", result->maybe_duplicate ? "true" : "false");
     cli_json_string(stdout, result->detail);
-    puts("}");
+    printf("%s}\n", more);
 }
 
-static void print_text(const char *label, const parley_result *result)
+static void print_text(const char *label, const parley_result *result, const char *more)
 {
     printf("%s: %s, transport %s, %" PRIu32 " attempt%s, %.3f ms", label,
            parley_outcome_name(result->outcome), cli_transport_name(result->transport),
@@ -53,16 +53,16 @@ static void print_text(const char *label, const parley_result *result)
         fputs(", ", stdout);
         cli_plain_text(stdout, result->detail, strlen(result->detail), SIZE_MAX);
     }
-    putchar('\n');
+    puts(more);
 }
 
 void cli_print_result(const char *label, const char *members, const parley_result *result,
-                      bool json)
+                      const char *more, bool json)
 {
     if (json)
-        print_json(members, result);
+        print_json(members, result, more);
     else
-        print_text(label, result);
+        print_text(label, result, more);
 }
 
 enum cli_exit cli_outcome_exit(parley_outcome outcome)

@@ -12,6 +12,7 @@
 #include "peers/cli/cli.h"
 #include "peers/cli/outbox.h"
 #include "peers/cli/payload.h"
+#include "peers/cli/progress.h"
 #include "peers/cli/target.h"
 
 #define TICKETS     1024 /* as many as may be in flight by default */
@@ -43,6 +44,9 @@ static const char help[] =
     "      --transport WAY   auto (default), ws or http\n" TARGET_PEER_HELP
     "  -q, --quiet           print only messages that were not delivered\n"
     "      --json            results as one JSON object per line\n" CLI_COMMON_HELP "\n"
+    "A payload longer than limits.message_bytes_max travels in chunks, up to\n"
+    "limits.transfer_bytes_max; on a terminal stderr shows how far it is. With -v and --json\n"
+    "results tell the payload's length and SHA-256.\n"
     "Ctrl-C stops reading and gives up what is under way: those messages end as cancelled.\n"
     "Exit codes: 0 every message was delivered (or sent, to a peer that never acknowledges);\n"
     "1 failed, 2 usage, 3 peer unreachable, 4 refused by the peer, 5 timed out: the first\n"
@@ -63,6 +67,7 @@ struct send {
     size_t failed;             /* number of the first that was not delivered; 0: none */
     enum cli_exit failed_code; /* what it asks for */
     int64_t progress_ms;       /* when it was last shown */
+    struct progress_bar bar;   /* of the message in chunks that is under way */
 };
 
 /* ---- Flags ---- */
@@ -160,9 +165,9 @@ static enum cli_exit parse(struct send *send, int argc, char **argv)
 
 /* ---- Results ---- */
 
-static void print_result(const struct send *send, const struct ticket *ticket)
+static void print_result(struct send *send, const struct ticket *ticket)
 {
-    char label[64], members[96];
+    char label[64], members[96], more[64 + DIGEST_TEXT] = "";
 
     if (ticket->line == 0) {
         snprintf(label, sizeof(label), "message %zu", ticket->number);
@@ -172,7 +177,13 @@ static void print_result(const struct send *send, const struct ticket *ticket)
         snprintf(members, sizeof(members), "\"message\":%zu,\"line\":%zu", ticket->number,
                  ticket->line);
     }
-    cli_print_result(label, members, &ticket->result, send->setup.json);
+    if (ticket->sha256[0] != '\0')
+        snprintf(more, sizeof(more),
+                 send->setup.json ? ",\"bytes\":%zu,\"sha256\":\"%s\""
+                                  : ", %zu bytes, sha256 %s",
+                 ticket->bytes, ticket->sha256);
+    progress_clear(&send->bar);
+    cli_print_result(label, members, &ticket->result, more, send->setup.json);
 }
 
 static void show_progress(struct send *send, bool last)
@@ -187,12 +198,22 @@ static void show_progress(struct send *send, bool last)
             last ? "\n" : "");
 }
 
+/* Of a message in chunks. */
+static void show_transfer(struct send *send)
+{
+    struct outbox_progress progress;
+
+    if (outbox_progress(&send->outbox, &progress))
+        progress_show(&send->bar, progress.number, progress.acknowledged, progress.bytes);
+}
+
 /* Prints what has come since. */
 static void collect(struct send *send)
 {
     struct ticket *ticket;
     bool printed = false;
 
+    show_transfer(send);
     while ((ticket = outbox_collect(&send->outbox)) != NULL) {
         enum cli_exit code = cli_outcome_exit(ticket->result.outcome);
 
@@ -293,6 +314,8 @@ static enum cli_exit run(struct send *send)
     parley_peer peer = {0};
     enum cli_exit code = outbox_init(&send->outbox, &send->setup, TICKETS);
 
+    send->outbox.digest = send->setup.json || send->setup.verbose > 0;
+    progress_init(&send->bar);
     if (code == CLI_OK)
         code = targets_open(&send->targets, &send->setup, &runtime);
     if (code == CLI_OK)
@@ -301,6 +324,7 @@ static enum cli_exit run(struct send *send)
         code = exchange(send, runtime, peer);
     parley_close(runtime);
     collect(send); /* what was cancelled by a signal */
+    progress_clear(&send->bar);
     if (send->posted > 0)
         show_progress(send, true);
     outbox_fini(&send->outbox);
@@ -320,7 +344,7 @@ enum cli_exit cli_send(int argc, char **argv)
     if (code == CLI_OK)
         code = cli_load(&send.setup);
     if (code == CLI_OK) {
-        send.payloads.bytes_max = send.setup.options->message_bytes_max;
+        payloads_bound(&send.payloads, send.setup.options);
         code = targets_find_one(&send.targets, &send.target, &send.setup);
     }
     if (code == CLI_OK)

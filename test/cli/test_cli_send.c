@@ -135,10 +135,11 @@ static void a_line_beyond_the_limit_is_refused_unread(void)
     /* without end: it must not wait for one */
     EXPECT_EXIT(parley_run(output,
                            "send --url %s --type t --lines "
-                           "--set limits.message_bytes_max=1024 </dev/zero",
+                           "--set limits.message_bytes_max=1024 "
+                           "--set limits.transfer_bytes_max=1024 </dev/zero",
                            node.url),
                 2, output);
-    CHECK_CONTAINS(output, "line 1: longer than limits.message_bytes_max (1024 bytes)\n");
+    CHECK_CONTAINS(output, "line 1: longer than limits.transfer_bytes_max (1024 bytes)\n");
     CHECK_U64(node_stop(&node, SIGTERM), 0);
 }
 

@@ -14,6 +14,7 @@ parsers="peers/json.c peers/json_keys.c peers/json_read.c peers/json_write.c
     peers/envelope.c peers/batch.c peers/control.c peers/wire.c peers/wire_time.c
     peers/names.c peers/query.c peers/config_yaml.c peers/config_value.c
     peers/delivery.c peers/receive.c peers/deadlines.c
+    peers/chunk.c peers/chunk_in.c peers/base64.c
     peers/jwt.c peers/older.c peers/older_out.c
     transport/ws_frame.c transport/url.c transport/http_rules.c transport/http_easy.c"
 targets=$(cd "$work/fuzzers" && ls)

@@ -329,7 +329,7 @@ static void lost_ones_go_by_http_and_say_so(void)
     old_manager_stop(&manager);
 }
 
-/* ---- Too large for its WebSocket ---- */
+/* ---- Too long for one frame ---- */
 
 static char *large_payload(size_t len)
 {
@@ -341,47 +341,70 @@ static char *large_payload(size_t len)
     return payload;
 }
 
-static void too_large_ones_go_by_http(void)
+/* Hears pieces and acknowledges them, until the last one. @return how many came */
+static unsigned hear_chunks(struct old_end *end)
+{
+    char number[32];
+    unsigned count = 0;
+
+    for (;;) {
+        const char *text = old_hear(end);
+        bool last = strstr(text, "\"is_last\":true") != NULL;
+
+        snprintf(number, sizeof(number), "%u", count);
+        if (!CHECK_TEXT(old_member(text, "msg_type"), "chunk") ||
+            !CHECK_TEXT(old_member(text, "chunk_index"), number) ||
+            !CHECK_TEXT(old_member(text, "original_msg_type"), "test"))
+            return count;
+        CHECK(strlen(text) < 10000);
+        count++;
+        old_receive(end, old_member(text, "seq"));
+        if (last)
+            return count;
+    }
+}
+
+static void large_ones_go_in_chunks(void)
 {
     struct old_manager manager;
-    char *payload = large_payload(1 << 20);
+    char *payload = large_payload(30000);
     struct fate fate, small;
-    struct old_end post;
 
-    old_manager_init(&manager, PARLEY_WEBSOCKET_FIRST);
-    manager.options.connect_grace_ms = 20000;
-    manager.options.message_bytes_max = 2 << 20;
+    old_manager_init(&manager, PARLEY_WEBSOCKET_ONLY);
     old_manager_open(&manager);
     manager_send(&manager, payload, &fate);
-    if (old_welcome(manager.listener, &manager.end) && old_accept(manager.listener, &post)) {
-        CHECK(strncmp(post.request, "POST /message ", 14) == 0);
-        old_respond(&post, "200 OK", RECEIVED);
+    if (old_welcome(manager.listener, &manager.end)) {
+        CHECK_U64(hear_chunks(&manager.end), 5); /* of 6144 bytes each */
         check_fate(&fate, PARLEY_DELIVERED);
-        CHECK_U64(fate.transport, PARLEY_TRANSPORT_HTTP);
         manager_send(&manager, "{}", &small);
-        CHECK_TEXT(old_member(old_hear(&manager.end), "seq"), "2");
-        old_hang_up(&post);
+        CHECK_TEXT(old_member(old_hear(&manager.end), "seq"), "6");
+        old_receive(&manager.end, "6");
+        check_fate(&small, PARLEY_DELIVERED);
     }
     free(payload);
     old_manager_stop(&manager);
 }
 
-static void too_large_ones_fail_without_http(void)
+static void a_refused_chunk_ends_the_whole(void)
 {
+    static const char refusal[] =
+        "{\"type\":\"error\",\"payload\":{\"error\":\"Handler error: full\",\"seq\":1}}";
     struct old_manager manager;
-    char *payload = large_payload(1 << 20);
+    char *payload = large_payload(300000);
     struct fate fate, small;
 
     old_manager_init(&manager, PARLEY_WEBSOCKET_ONLY);
-    manager.options.message_bytes_max = 2 << 20;
     old_manager_open(&manager);
     manager_send(&manager, payload, &fate);
-    manager_send(&manager, "{}", &small);
     if (old_welcome(manager.listener, &manager.end)) {
-        check_fate(&fate, PARLEY_EXHAUSTED);
-        CHECK_CONTAINS(fate.detail, "1 MiB");
         CHECK_TEXT(old_member(old_hear(&manager.end), "seq"), "1");
-        old_receive(&manager.end, "1");
+        CHECK_TEXT(old_member(old_hear(&manager.end), "seq"), "2");
+        old_say(&manager.end, refusal);
+        check_fate(&fate, PARLEY_REJECTED);
+        CHECK_CONTAINS(fate.detail, "full");
+        manager_send(&manager, "{}", &small); /* the rest was not sent */
+        CHECK_TEXT(old_member(old_hear(&manager.end), "seq"), "3");
+        old_receive(&manager.end, "3");
         check_fate(&small, PARLEY_DELIVERED);
     }
     free(payload);
@@ -484,9 +507,9 @@ static const struct check_test tests[] = {
     {"a newer connection of ours is not fought", a_newer_connection_is_not_fought},
     {"what a lost connection held goes by HTTP, maybe a duplicate",
      lost_ones_go_by_http_and_say_so},
-    {"what is too large for its WebSocket goes by HTTP", too_large_ones_go_by_http},
-    {"what is too large for its WebSocket fails without HTTP",
-     too_large_ones_fail_without_http},
+    {"large ones go in chunks", large_ones_go_in_chunks},
+    {"a refused chunk ends the whole, and the rest is not sent",
+     a_refused_chunk_ends_the_whole},
     {"the WebSocket is under the peer's address, unless it has its own",
      the_websocket_is_at_its_address},
     {"http_only sends not one WebSocket byte", http_only_opens_no_websocket},

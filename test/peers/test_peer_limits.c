@@ -101,6 +101,7 @@ static void small_messages_in_large_batches(void)
     node_options(&options, "receiver");
     options.listen_host = "127.0.0.1";
     options.message_bytes_max = 2048; /* less than a batch */
+    options.transfer_bytes_max = 2048;
     receiver = node_open(&options);
     node_options(&options, "sender");
     sender = node_open(&options);

@@ -83,6 +83,7 @@ static void a_large_request(void)
 
     snprintf(payload, len + 1, "{\"a\":\"%0*d\"}", (int)len - 8, 0);
     world_prepare(&world);
+    world.options.chunk_threshold_bytes = 512 * 1024;
     WORLD_OPEN(&world, answers);
     CHECK_STATUS(post(world.node, world.peer, payload, &world.tally), OK);
     CHECK(check_wait(&world.tally.results, 1));

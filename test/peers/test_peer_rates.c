@@ -225,7 +225,7 @@ static void an_older_sender_is_told_when(void)
     CHECK_CONTAINS(answer, "{\"detail\":\"rate_limited\"}");
     CHECK_U64(strict.seen.handled, 3);
     CHECK_U64(limited(&strict), 1);
-    posted(&strict, 3, "chunk", answer, sizeof(answer)); /* of another kind */
+    posted(&strict, 3, "heartbeat", answer, sizeof(answer)); /* of another kind */
     CHECK_CONTAINS(answer, "HTTP/1.1 200 ");
     CHECK_STATUS(parley_close(strict.node), OK);
 }

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""We send long messages to old receivers, of both kinds.
+
+WIRE facts: PROTOCOL.md, "Chunks". One kind goes by `message_id` and decodes each piece by
+itself; the other by `chunk_id` and an outer `original_msg_type`, strings the base64 texts
+together and decodes once. Both take a message whole, too, if it is short.
+"""
+import base64
+import hashlib
+import json
+import sys
+
+sys.path.insert(0, sys.path[0] + "/players")
+from harness import Node, case, check, play
+from http_service import AioService, RECEIVED
+
+BY_PIECE = ("old receiver, piece by piece", "from us", "HTTP")
+JOINING = ("old receiver, joining first", "from us", "HTTP")
+THRESHOLD = 8192
+
+
+class Receiver:
+    """The script of a service that reassembles; `whole` holds (type, payload)."""
+
+    def __init__(self, joining, refuse_at=None):
+        self.joining, self.refuse_at = joining, refuse_at
+        self.parts, self.whole, self.chunks = {}, [], 0
+
+    async def __call__(self, request):
+        envelope = request.envelope
+        if envelope["msg_type"] != "chunk":
+            self.whole.append((envelope["msg_type"], envelope["payload"]))
+            return RECEIVED
+        chunk = envelope["payload"]
+        self.chunks += 1
+        if len(chunk["data"]) > THRESHOLD or self.refuse_at == chunk["chunk_index"]:
+            return 400, {"detail": "Handler error: full"}
+        key = chunk["chunk_id" if self.joining else "message_id"]
+        parts = self.parts.setdefault(key, {})
+        parts[chunk["chunk_index"]] = chunk["data"]
+        if len(parts) == chunk["total_chunks"]:
+            texts = [parts[index] for index in range(chunk["total_chunks"])]
+            if self.joining:
+                text = base64.b64decode("".join(texts), validate=True)
+            else:
+                text = b"".join(base64.b64decode(piece, validate=True) for piece in texts)
+            inner = json.loads(text)
+            if self.joining:
+                check("outer type", chunk["original_msg_type"], inner["original_msg_type"])
+            self.whole.append((inner["original_msg_type"], inner["data"]))
+            del self.parts[key]
+        return RECEIVED
+
+
+def peer(service, **more):
+    return {"id": "service", "url": service.url, "preference": "http_only", "pace": False,
+            **more}
+
+
+def both(function):
+    for row, joining in ((BY_PIECE, False), (JOINING, True)):
+        def bound(joining=joining):
+            return function(joining)
+        bound.__name__ = f"{function.__name__}_{'joining' if joining else 'by_piece'}"
+        case(*row)(bound)
+    return function
+
+
+def long_payload(size):
+    text = "".join(hashlib.sha256(str(n).encode()).hexdigest() for n in range(size // 64))
+    return {"text": text, "é": "ü\U0001f600"}
+
+
+@both
+async def a_quarter_of_a_mebibyte_arrives(joining):
+    receiver, payload = Receiver(joining), long_payload(256 << 10)
+    async with AioService(receiver) as service, Node([peer(service)]) as node:
+        await node.send("service", "report", payload)
+        await node.send("service", "note", {"n": 1})
+        check("result", (await node.result("report"))["outcome"], "delivered")
+        check("note", (await node.result("note"))["outcome"], "delivered")
+        check("whole", dict(receiver.whole), {"report": payload, "note": {"n": 1}})
+        check("chunks", receiver.chunks > 256 * 1024 // 6144, True)
+        numbers = [envelope["sequence_num"] for envelope in service.envelopes]
+        check("numbers", numbers, list(range(1, len(numbers) + 1)))
+
+
+@both
+async def only_what_is_longer_is_cut(joining):
+    receiver = Receiver(joining)
+    async with AioService(receiver) as service, Node([peer(service)]) as node:
+        for size in (THRESHOLD, THRESHOLD + 1):
+            payload = {"x": "y" * (size - 8)}
+            await node.send("service", f"size.{size}", payload)
+            check("result", (await node.result(f"size.{size}"))["outcome"], "delivered")
+            check("whole", receiver.whole[-1], (f"size.{size}", payload))
+            check("chunks", receiver.chunks, 0 if size == THRESHOLD else 2)
+
+
+@both
+async def a_refused_chunk_ends_it(joining):
+    receiver = Receiver(joining, refuse_at=2)
+    async with AioService(receiver) as service, Node([peer(service)]) as node:
+        await node.send("service", "report", long_payload(100000))
+        result = await node.result("report")
+        check("result", (result["outcome"], result["detail"]),
+              ("rejected", "Handler error: full"))
+        await node.send("service", "note", {})
+        check("note", (await node.result("note"))["outcome"], "delivered")
+        check("chunks", receiver.chunks, 3)
+
+
+play()
