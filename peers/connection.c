@@ -101,6 +101,7 @@ struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_ref
     }
     connection->bench = bench_of(upgrade->worker);
     connection->ws = &connection->accepted;
+    connection->proven = auth_required(runtime);
     spread_heartbeat(connection);
     join(connection);
     return connection->ws;
@@ -234,7 +235,10 @@ void connection_opened(struct ws *ws)
 {
     struct connection *connection = connection_of(ws);
 
-    if (connection->entity[0] != '\0' && connection->session_id[0] != '\0')
+    /* one that still has to prove who it is takes no session over by naming it */
+    if (connection->entity[0] != '\0' && connection->session_id[0] != '\0' &&
+        (connection->proven ||
+         !guard_requires(connection->bench->runtime, &connection->guard, connection->entity)))
         connection_attach(connection);
     else
         greet(connection);

@@ -61,6 +61,9 @@ struct connection {
     /* connection_flow.c */
     unsigned pauses;          /* enum connection_pause, all that hold */
     struct limit_trust trust; /* in `entity` */
+    struct guard guard;       /* on what comes from `entity` */
+    struct proof proof;       /* of the batch being run, or held */
+    bool proven;              /* a token has proven that it is `entity`'s */
     struct timer again;       /* runs the held frame again */
     char *held;               /* a batch, not begun or not finished */
     size_t held_len;
