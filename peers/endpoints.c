@@ -81,7 +81,7 @@ void endpoints_answered(struct inbound_request *request)
 /* With a token only in the name it was given to. */
 static bool may_send_as(const struct bench *bench, const char *sender)
 {
-    return bench->caller[0] == '\0' || strcmp(bench->caller, sender) == 0;
+    return bench->caller.sub[0] == '\0' || strcmp(bench->caller.sub, sender) == 0;
 }
 
 /* A batch's messages are counted one by one, where it is run. @return false: it has been told
@@ -222,9 +222,9 @@ static bool batch_sender(const struct bench *bench, const struct batch *batch,
                          char sender[ENVELOPE_ID_MAX + 1])
 {
     const struct json_doc *doc = &bench->doc;
-    const bool known = bench->caller[0] != '\0';
+    const bool known = bench->caller.sub[0] != '\0';
 
-    memcpy(sender, bench->caller, sizeof(bench->caller));
+    memcpy(sender, bench->caller.sub, sizeof(bench->caller.sub));
     for (const struct json_item *message = batch->messages;
          message != NULL && (known || sender[0] == '\0'); message = json_next(doc, message)) {
         const struct json_item *item =
@@ -499,9 +499,9 @@ static void run_endpoint(struct http_exchange *exchange, const struct endpoint *
     struct bench *bench = bench_of(exchange->worker);
     parley_status status = PARLEY_OK;
 
-    bench->caller[0] = '\0';
-    if (endpoint->guarded && auth_required(bench->runtime))
-        status = auth_check(bench, exchange->authorization, exchange->query, bench->caller);
+    bench->caller = (struct auth_caller){.sub = ""};
+    if (endpoint->guarded)
+        status = auth_check(bench, exchange->authorization, exchange->query, &bench->caller);
     if (status == PARLEY_OK)
         endpoint->run(exchange);
     else if (status == PARLEY_ENOMEM)

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "parley.h"
+#include "peers/auth.h"
 #include "peers/breaker.h"
 #include "peers/canonical.h"
 #include "peers/envelope.h"
@@ -100,12 +101,11 @@ struct bench {
     struct session *sessions, *sessions_last; /* owned here, the one used last in front */
     struct timer sweep;                       /* of idle sessions */
     struct control close;                     /* CONTROL_CLOSE, once */
-    uint32_t crowded_seen;            /* refused newcomers this worker has made room for */
-    uint32_t starved_seen;            /* refusals this worker's peers have been told of */
-    uint32_t requests;                /* at sessions, made here and not freed yet */
-    uint32_t rounds;                  /* of statistics, asked for by GET */
-    char caller[ENVELOPE_ID_MAX + 1]; /* whom the request being routed has proven to come
-                                         from; "": no tokens are asked for */
+    uint32_t crowded_seen;     /* refused newcomers this worker has made room for */
+    uint32_t starved_seen;     /* refusals this worker's peers have been told of */
+    uint32_t requests;         /* at sessions, made here and not freed yet */
+    uint32_t rounds;           /* of statistics, asked for by GET */
+    struct auth_caller caller; /* of the request being routed */
     bool closing, closed;
 };
 
