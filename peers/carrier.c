@@ -52,8 +52,7 @@ void carrier_offer(struct connection *connection)
         connection->closed)
         return;
     /* what is for a peer goes to nobody who just bears its name, where names are proven */
-    if (!connection->proven &&
-        guard_requires(connection->bench->runtime, &connection->guard, connection->entity))
+    if (connection_unproven(connection))
         return;
     registry_lock(registry);
     peer = registry_find(registry, connection->entity);

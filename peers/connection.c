@@ -69,6 +69,7 @@ static unsigned judge_caller(struct bench *bench, const struct ws_upgrade *upgra
         return 403;
     memcpy(entity, caller.sub, sizeof(caller.sub));
     connection->proven = caller.proven;
+    connection->named = true;
     return 0;
 }
 
@@ -103,7 +104,6 @@ struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_ref
     }
     connection->bench = bench_of(upgrade->worker);
     connection->ws = &connection->accepted;
-    connection->proven = auth_required(runtime);
     spread_heartbeat(connection);
     join(connection);
     return connection->ws;
@@ -239,8 +239,7 @@ void connection_opened(struct ws *ws)
 
     /* one that still has to prove who it is takes no session over by naming it */
     if (connection->entity[0] != '\0' && connection->session_id[0] != '\0' &&
-        (connection->proven ||
-         !guard_requires(connection->bench->runtime, &connection->guard, connection->entity)))
+        !connection_unproven(connection))
         connection_attach(connection);
     else
         greet(connection);

@@ -261,7 +261,7 @@ static bool guarded(struct connection *connection, const struct json_doc *doc,
 
     memcpy(envelope->sender_id, connection->entity, sizeof(connection->entity));
     switch (guard_message(connection->bench, &connection->guard, doc, envelope,
-                          connection->proven, ret_evidence, &required, &error)) {
+                          connection_caller(connection), ret_evidence, &required, &error)) {
     case PARLEY_OK:
         *ret_unplaced = required && *ret_evidence != EVIDENCE_BOUND;
         return true;

@@ -156,7 +156,7 @@ static bool guarded(struct connection *connection, const struct json_doc *doc,
     struct envelope_error error;
 
     switch (guard_batch(connection->bench, &connection->guard, doc, batch, connection->entity,
-                        connection->proven, &connection->proof, &error)) {
+                        connection_caller(connection), &connection->proof, &error)) {
     case PARLEY_OK:
         /* a copy of what somebody else once sent takes no session over */
         if (connection->session != NULL || !connection->proof.bound ||

@@ -78,6 +78,11 @@ void endpoints_answered(struct inbound_request *request)
     inbound_free(request);
 }
 
+static enum guard_caller caller_of(const struct bench *bench)
+{
+    return guard_caller(bench->caller.sub[0] != '\0', bench->caller.proven);
+}
+
 /* With a token only in the name it was given to. */
 static bool may_send_as(const struct bench *bench, const char *sender)
 {
@@ -187,7 +192,7 @@ static void post_envelope(struct http_exchange *exchange, const struct envelope 
 
     if (!may_be(exchange, envelope->sender_id))
         return;
-    status = guard_message(bench, &guard, &bench->doc, envelope, bench->caller[0] != '\0',
+    status = guard_message(bench, &guard, &bench->doc, envelope, caller_of(bench),
                            &posted.evidence, &required, &error);
     if (status != PARLEY_OK) {
         refuse_unproven(exchange, status, &error);
@@ -263,8 +268,8 @@ static void post_messages(struct http_exchange *exchange)
     }
     if (!may_be(exchange, sender))
         return;
-    status = guard_batch(bench, &guard, doc, &batch, sender, bench->caller[0] != '\0',
-                         &posted.proof, &error);
+    status = guard_batch(bench, &guard, doc, &batch, sender, caller_of(bench), &posted.proof,
+                         &error);
     if (status == PARLEY_OK)
         hand_over(exchange, &posted);
     else

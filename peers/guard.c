@@ -14,14 +14,14 @@ static const char invalid[] = "Invalid signature";
 
 /* ---- Settings ---- */
 
-/* A peer's own setting; the registry is locked. */
+/* A peer's own setting, else the node's; the registry is locked. */
 static parley_signatures setting_of(const struct parley *runtime, const struct peer *peer)
 {
     if (peer != NULL && peer->security_min != PARLEY_SECURITY_OFF)
         return PARLEY_SIGNATURES_REQUIRED;
     if (peer != NULL && peer->signatures != PARLEY_SIGNATURES_AUTO)
         return peer->signatures;
-    return trust_signatures(runtime);
+    return runtime->options.signatures;
 }
 
 void guard_look(struct parley *runtime, struct guard *guard, const char *sender)
@@ -42,15 +42,24 @@ void guard_look(struct parley *runtime, struct guard *guard, const char *sender)
     guard->known = true;
     guard->peers_version = peers_version;
     guard->keys_version = keys_version;
+    guard->by_default = signatures == PARLEY_SIGNATURES_AUTO;
+    if (guard->by_default)
+        signatures = trust_signatures(runtime);
     guard->off = signatures == PARLEY_SIGNATURES_OFF;
     guard->required = signatures == PARLEY_SIGNATURES_REQUIRED;
     guard->key = trust_find(runtime, sender);
 }
 
-bool guard_requires(struct parley *runtime, struct guard *guard, const char *sender)
+static bool asks(const struct guard *guard, enum guard_caller caller)
+{
+    return guard->required && caller < (guard->by_default ? CALLER_NAMED : CALLER_PROVEN);
+}
+
+bool guard_requires(struct parley *runtime, struct guard *guard, const char *sender,
+                    enum guard_caller caller)
 {
     guard_look(runtime, guard, sender);
-    return guard->required;
+    return asks(guard, caller);
 }
 
 const struct identity *guard_signs(const struct peer *peer)
@@ -144,14 +153,15 @@ static bool judge_all(const struct look *look, struct proof *proof)
 }
 
 parley_status guard_batch(struct bench *bench, struct guard *guard, const struct json_doc *doc,
-                          const struct batch *batch, const char *sender, bool proven,
-                          struct proof *ret_proof, struct envelope_error *ret_error)
+                          const struct batch *batch, const char *sender,
+                          enum guard_caller caller, struct proof *ret_proof,
+                          struct envelope_error *ret_error)
 {
     struct look look = {
         .bench = bench, .guard = guard, .doc = doc, .batch = batch, .sender = sender};
 
     guard_look(bench->runtime, guard, sender);
-    look.required = guard->required && !proven;
+    look.required = asks(guard, caller);
     *ret_proof = PROOF_NONE;
     if (guard->off || (guard->key == NULL && !look.required))
         return PARLEY_OK;
@@ -221,12 +231,12 @@ static parley_status judge_envelope(struct bench *bench, const struct guard *gua
 
 parley_status guard_message(struct bench *bench, struct guard *guard,
                             const struct json_doc *doc, const struct envelope *envelope,
-                            bool proven, enum evidence *ret_evidence, bool *ret_required,
-                            struct envelope_error *ret_error)
+                            enum guard_caller caller, enum evidence *ret_evidence,
+                            bool *ret_required, struct envelope_error *ret_error)
 {
     guard_look(bench->runtime, guard, envelope->sender_id);
     *ret_evidence = EVIDENCE_NONE;
-    *ret_required = guard->required && !proven;
+    *ret_required = asks(guard, caller);
     if (guard->off)
         return PARLEY_OK;
     if (!signature_present(doc, doc->items))

@@ -5,8 +5,9 @@
  * the trusted keys and as the node's and the peer's settings want it; whether a message is a
  * repeat, and whether it is fresh, is for its session to say (session_proof.c), afterwards.
  *
- * A caller whose token has proven its name stands for what it sends, as does a sealed
- * connection: nothing more is asked of these, but a signature that is there must hold.
+ * A caller who has proven its name by a token of its identity stands for what it sends, as
+ * does a sealed connection: nothing more is asked of these, but a signature that is there must
+ * hold.
  *
  * Everything here runs on the bench's worker.
  */
@@ -29,16 +30,32 @@ struct peer;
 struct guard {
     uint32_t peers_version, keys_version;
     bool known;
-    bool off;      /* signatures are not looked at */
-    bool required; /* nothing unsigned is taken */
+    bool off;        /* signatures are not looked at */
+    bool required;   /* nothing unsigned is taken */
+    bool by_default; /* … because nobody has said otherwise */
     const struct identity_key *key;
 };
 
 /** Brings it up to date. */
 void guard_look(struct parley *runtime, struct guard *guard, const char *sender);
 
-/** Whether nothing of this sender's is taken without proof. */
-bool guard_requires(struct parley *runtime, struct guard *guard, const char *sender);
+/** What a token, or a sealed channel, tells of who sends. */
+enum guard_caller {
+    CALLER_UNKNOWN,
+    CALLER_NAMED,  /* a token we asked for: enough where signatures are required by default */
+    CALLER_PROVEN, /* by its own identity: enough everywhere */
+};
+
+static inline enum guard_caller guard_caller(bool named, bool proven)
+{
+    if (proven)
+        return CALLER_PROVEN;
+    return named ? CALLER_NAMED : CALLER_UNKNOWN;
+}
+
+/** Whether nothing of this sender's is taken from this caller without proof. */
+bool guard_requires(struct parley *runtime, struct guard *guard, const char *sender,
+                    enum guard_caller caller);
 
 /* ---- Batches ---- */
 
@@ -60,13 +77,14 @@ struct proof {
 /**
  * Looks at a batch.
  *
- * @param proven the connection or request has proven that it is the sender's
+ * @param caller what the connection or request has proven of the sender
  * @return PARLEY_OK: *ret_proof says how far; PARLEY_EREFUSED: *ret_error says why nothing of
  *         it may be run; PARLEY_ENOMEM
  */
 parley_status guard_batch(struct bench *bench, struct guard *guard, const struct json_doc *doc,
-                          const struct batch *batch, const char *sender, bool proven,
-                          struct proof *ret_proof, struct envelope_error *ret_error);
+                          const struct batch *batch, const char *sender,
+                          enum guard_caller caller, struct proof *ret_proof,
+                          struct envelope_error *ret_error);
 
 /** Whether what is signed with these times is neither old nor from the future. */
 bool guard_fresh(const struct parley *runtime, double oldest, double newest);
@@ -88,8 +106,8 @@ enum evidence {
  */
 parley_status guard_message(struct bench *bench, struct guard *guard,
                             const struct json_doc *doc, const struct envelope *envelope,
-                            bool proven, enum evidence *ret_evidence, bool *ret_required,
-                            struct envelope_error *ret_error);
+                            enum guard_caller caller, enum evidence *ret_evidence,
+                            bool *ret_required, struct envelope_error *ret_error);
 
 /* ---- What we send ---- */
 
