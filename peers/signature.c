@@ -213,7 +213,7 @@ enum signature_verdict signature_check_envelope(
     struct canonical *canonical, const struct identity_key *key, const struct json_doc *doc,
     const struct json_item *root, const struct envelope *envelope, const char *recipient)
 {
-    char version[16], nonce[ENVELOPE_NONCE_MAX + 1];
+    char version[16], nonce[ENVELOPE_NONCE_MAX + 1], by_default[SIGNATURE_ID_MAX + 1];
     struct canonical_message message = {
         .msg_type = envelope->msg_type,
         .nonce = nonce,
@@ -230,6 +230,10 @@ enum signature_verdict signature_check_envelope(
     if (!set_text(doc, root, "version", "", version, sizeof(version)) ||
         !set_text(doc, root, "nonce", "", nonce, sizeof(nonce)))
         return SIGNATURE_INVALID;
+    if (envelope->message_id[0] == '\0') {
+        default_message_id(by_default, envelope->session_id, envelope->number);
+        message.message_id = by_default;
+    }
     set_timestamp(&message, doc, root);
     return check_all(canonical, key, &message, doc, root, recipient);
 }
