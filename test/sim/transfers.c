@@ -135,7 +135,10 @@ static const struct chunks *chunks_at(const struct transfer_entry *transfer)
 
 static bool is_named(const struct chunk_transfer *held, const char *sender, const char *id)
 {
-    return strcmp(held->name, sender) == 0 && strcmp(held->name + strlen(sender) + 1, id) == 0;
+    size_t len = strlen(sender) + 1; /* the id, which has no end, follows */
+
+    return held->name_len == len + ID_CHARS && memcmp(held->name, sender, len) == 0 &&
+           memcmp(held->name + len, id, ID_CHARS) == 0;
 }
 
 /* How many chunks from the first one on the receiver has. */
@@ -161,15 +164,12 @@ static void new_number(struct transfer_entry *transfer, const struct ledger_name
     if (transfer->posted > 0 && named->index > transfer->last_index + 1)
         promise_broken("message %u: chunk %u follows chunk %u", number, named->index,
                        transfer->last_index);
-    if (transfer->numbers[named->index] != 0) {
-        tally->chunks_again++;
-        if (prefix_of(transfer) > named->index)
-            promise_broken("message %u: chunk %u of %u is sent anew, but the receiver has all "
-                           "up to it",
-                           number, named->index, transfer->total);
-    }
+    tally->chunks_again += transfer->numbers[named->index] != 0;
     if (transfer->posted > 0 && named->index <= transfer->last_index) {
         fault_count(FAULT_MISSING);
+        if (prefix_of(transfer) > named->index)
+            promise_broken("message %u goes back to chunk %u of %u, which is not missing",
+                           number, named->index, transfer->total);
         if (++transfer->rounds > ROUNDS_MAX)
             promise_broken("message %u goes back once too often", number);
     }
