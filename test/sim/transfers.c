@@ -316,6 +316,8 @@ bool transfers_refused(const struct message_entry *message, const char *detail)
     if (strcmp(detail, "message exceeds message_bytes_max") == 0 ||
         strcmp(detail, "Message too large") == 0)
         return may_be_unadvised(message);
+    if (strncmp(detail, "HTTP ", 5) == 0) /* the reason could not be read */
+        return message->stream->process->node->memory_failed_ns >= transfer->first_ns;
     if (strncmp(detail, "out of memory", 13) == 0)
         return sim.nodes[message->stream->to].memory_failed_ns >= transfer->first_ns;
     if (strncmp(detail, CHUNKS_MISSING, sizeof(CHUNKS_MISSING) - 1) == 0)
@@ -444,8 +446,9 @@ void transfers_check_end(void)
 {
     for (unsigned i = 0; i < sim.setup.nodes && sim.setup.long_bytes > 0; i++) {
         const struct process *process = sim.nodes[i].process;
+        const struct chunk_transfer *held = process->runtime->transfers.chunks.oldest;
 
-        if (process->runtime->transfers.chunks.oldest != NULL)
-            promise_broken("%s keeps a transfer in the end", process->node->id);
+        if (held != NULL && held->len < held->total)
+            promise_broken("%s keeps an unfinished transfer in the end", process->node->id);
     }
 }
