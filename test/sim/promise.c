@@ -211,6 +211,12 @@ static struct stream *stream_to(struct process *process, unsigned to)
     return stream;
 }
 
+/* One of them knows no parley/1, so what arrives may arrive again. */
+static bool between_older(unsigned from, unsigned to)
+{
+    return !sim.setup.options[from].parley_protocol || !sim.setup.options[to].parley_protocol;
+}
+
 static void fill_in(struct message_entry *message, const struct posting *post,
                     struct stream *stream)
 {
@@ -221,6 +227,7 @@ static void fill_in(struct message_entry *message, const struct posting *post,
     message->hint = post->hint;
     message->probe = post->probe;
     message->in_order = post->in_order;
+    message->oldest_form = between_older(post->from, post->to);
     message->padding = post->bytes;
     message->deadline_ns = sim.now_ns + ttl_ms * NS_PER_MS;
     if (!post->probe)

@@ -122,6 +122,18 @@ static void draw_transfers(struct chance *chance, struct setup *setup)
     }
 }
 
+/* A node that knows no parley/1: others speak the older dialects to it, and it to them. */
+static void make_older(struct setup *setup, unsigned node)
+{
+    setup->options[node].parley_protocol = false;
+    setup->later = false; /* without base_seq an unanswered message holds up a window for good */
+    for (unsigned i = 0; i < setup->nodes; i++) {
+        /* Nobody can reach an older client before it has sent something. */
+        setup->pairs[i][node].dialect = setup->pairs[node][i].dialect = PARLEY_DIALECT_AUTO;
+        setup->pairs[i][node].has_url = setup->pairs[node][i].has_url = true;
+    }
+}
+
 static void draw_setup(struct setup *setup)
 {
     struct chance chance = chance_for("setup", 0);
@@ -148,6 +160,8 @@ static void draw_setup(struct setup *setup)
     }
     if (chance_in(&chance, 600))
         draw_transfers(&chance, setup);
+    if (chance_in(&chance, 100))
+        make_older(setup, chance_below(&chance, setup->nodes));
 }
 
 static void draw_http(struct chance *chance, struct op *op)

@@ -256,6 +256,13 @@ bool transfers_may_be_overtaken(const struct message_entry *message)
            (is_long(message) || message->transfer->older);
 }
 
+/* Requests that outlive their sender come late. */
+static uint64_t last_heard(const struct transfer_entry *transfer)
+{
+    return transfer->held_used_ns > transfer->last_ns ? transfer->held_used_ns
+                                                      : transfer->last_ns;
+}
+
 /* Of the same receiver, and if asked, of the same sender: what it may have kept meanwhile. */
 static uint64_t others_at(const struct transfer_entry *transfer, bool same_sender,
                           uint64_t *ret_bytes)
@@ -270,7 +277,7 @@ static uint64_t others_at(const struct transfer_entry *transfer, bool same_sende
 
         if (transfers[i] == transfer || other->to != stream->to ||
             (same_sender && other->process->node != stream->process->node) ||
-            transfers[i]->last_ns + idle_ns + SWEEP_NS + sim.paused_ns < transfer->first_ns)
+            last_heard(transfers[i]) + idle_ns + SWEEP_NS + sim.paused_ns < transfer->first_ns)
             continue;
         count++;
         *ret_bytes += transfers[i]->message->payload_len + transfers[i]->total * SLOT_BYTES;
@@ -297,24 +304,28 @@ static bool is_limited(const struct transfer_entry *transfer, const char *detail
     return bytes + message->payload_len > options->transfer_memory_bytes_max / 2;
 }
 
-/* Over HTTP nobody says how long a message may be, and chunks stay as they were cut. */
+/* Over HTTP and in the older dialects nobody says how long a message may be, and chunks stay as they were cut. */
 static bool may_be_unadvised(const struct message_entry *message)
 {
     unsigned from = message->stream->process->node->index;
     const struct pair *pair = &sim.setup.pairs[from][message->stream->to];
 
-    return pair->has_url && pair->preference != PARLEY_WEBSOCKET_ONLY &&
+    return ((pair->has_url && pair->preference != PARLEY_WEBSOCKET_ONLY) ||
+            message->transfer->older) &&
            sim.setup.options[from].message_bytes_max > receiver_of(message)->message_bytes_max;
 }
 
 bool transfers_refused(const struct message_entry *message, const char *detail)
 {
+    static const char older[] = "Handler error: ";
     const struct transfer_entry *transfer = message->transfer;
 
+    if (strncmp(detail, older, sizeof(older) - 1) == 0)
+        detail += sizeof(older) - 1;
     if (transfer == NULL)
         return message->payload_len > receiver_of(message)->message_bytes_max;
     if (strcmp(detail, "message exceeds message_bytes_max") == 0 ||
-        strcmp(detail, "Message too large") == 0)
+        strncmp(detail, "Message too large", 17) == 0)
         return may_be_unadvised(message);
     if (strncmp(detail, "HTTP ", 5) == 0) /* the reason could not be read */
         return message->stream->process->node->memory_failed_ns >= transfer->first_ns;
