@@ -50,6 +50,7 @@ struct message_entry {
     uint32_t payload_len; /* bytes */
     bool in_order;
     bool probe, accepted, refused, refused_between, doubled, lost_with_sender;
+    bool older;       /* its sender or its receiver knows no parley/1 */
     bool oldest_form; /* was sent without a number, to what seemed to be an older peer */
     bool twice;       /* and so ran again */
     unsigned results, runs, run_life;

@@ -110,6 +110,14 @@ void promise_http_failed(const struct process *process, unsigned to)
 
 /* ---- Results ---- */
 
+/* In the older dialects, what was dropped for lack of memory comes again after what followed
+ * it; by their rule, that is too late. */
+static bool out_of_sequence(const struct message_entry *message, const char *detail)
+{
+    return message->older && message->runs == 0 && strcmp(detail, "SEQUENCE_ERROR") == 0 &&
+           sim.nodes[message->stream->to].memory_failed_ns > 0;
+}
+
 static void on_result(const parley_result *result, void *user)
 {
     struct message_entry *message = user;
@@ -141,7 +149,8 @@ static void on_result(const parley_result *result, void *user)
         break;
     case PARLEY_REJECTED:
         if (!message->refused && !message->refused_between &&
-            !transfers_refused(message, result->detail))
+            !transfers_refused(message, result->detail) &&
+            !out_of_sequence(message, result->detail))
             promise_broken("message %u is rejected (%s), but nobody refused it", number,
                            result->detail);
         break;
@@ -227,7 +236,7 @@ static void fill_in(struct message_entry *message, const struct posting *post,
     message->hint = post->hint;
     message->probe = post->probe;
     message->in_order = post->in_order;
-    message->oldest_form = between_older(post->from, post->to);
+    message->older = between_older(post->from, post->to);
     message->padding = post->bytes;
     message->deadline_ns = sim.now_ns + ttl_ms * NS_PER_MS;
     if (!post->probe)
@@ -338,16 +347,17 @@ void promise_unstall(void)
 }
 
 /* Runs follow the order of posts, but for long messages, which among themselves do; in one
- * life of the receiver a message runs once; unless it seemed to be an older peer: that one is
- * told no number, and the result says so. */
+ * life of the receiver a message runs once; unless it is an older peer or seemed to be one:
+ * then the result says so. */
 static void check_order(struct message_entry *message, const struct process *process)
 {
     struct stream *stream = message->stream;
     uint32_t number = ledger_number(message), before;
     bool overtaken = transfers_may_be_overtaken(message);
 
-    if (message->oldest_form) {
-        message->twice = message->twice || message->runs > 0;
+    if (message->oldest_form || message->older) {
+        if (message->runs > 0 && (message->oldest_form || message->run_life == process->life))
+            message->twice = true;
         return;
     }
     if (message->runs > 0 && message->run_life == process->life)
@@ -411,7 +421,7 @@ parley_verdict promise_handle(const parley_incoming *incoming, char *detail, voi
               incoming->redelivered ? ", redelivered" : "");
     transfers_content(message, incoming);
     check_order(message, process);
-    if (message->runs > 0 && !message->oldest_form)
+    if (message->runs > 0 && !message->oldest_form && !message->older)
         check_second_run(message, incoming);
     message->runs++;
     message->run_life = process->life;

@@ -126,7 +126,8 @@ static void draw_transfers(struct chance *chance, struct setup *setup)
 static void make_older(struct setup *setup, unsigned node)
 {
     setup->options[node].parley_protocol = false;
-    setup->later = false; /* without base_seq an unanswered message holds up a window for good */
+    setup->later =
+        false; /* without base_seq an unanswered message holds up a window for good */
     for (unsigned i = 0; i < setup->nodes; i++) {
         /* Nobody can reach an older client before it has sent something. */
         setup->pairs[i][node].dialect = setup->pairs[node][i].dialect = PARLEY_DIALECT_AUTO;

@@ -304,7 +304,8 @@ static bool is_limited(const struct transfer_entry *transfer, const char *detail
     return bytes + message->payload_len > options->transfer_memory_bytes_max / 2;
 }
 
-/* Over HTTP and in the older dialects nobody says how long a message may be, and chunks stay as they were cut. */
+/* Over HTTP and in the older dialects nobody says how long a message may be, and chunks stay
+ * as they were cut. */
 static bool may_be_unadvised(const struct message_entry *message)
 {
     unsigned from = message->stream->process->node->index;
