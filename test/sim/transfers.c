@@ -398,16 +398,19 @@ static void check_gone(const struct process *process, const struct transfer_entr
     const struct message_entry *message = transfer->message;
     const parley_options *options = receiver_of(message);
 
-    if (message->runs > transfer->runs_then || message->results > 0 ||
-        message->lost_with_sender || message->stream->removed ||
+    if (message->runs > transfer->runs_then)
+        return;
+    if (sim.now_ns >= transfer->held_used_ns + options->transfer_idle_s * NS_PER_S) {
+        fault_count(FAULT_FORGOTTEN);
+        return;
+    }
+    if (message->results > 0 || message->lost_with_sender || message->stream->removed ||
         message->payload_len > options->transfer_bytes_max ||
         process->node->memory_failed_ns >= transfer->held_since_ns ||
         transfer->memory_then + CHUNK_CHARS_OLDER > options->transfer_memory_bytes_max / 2)
         return;
-    if (sim.now_ns < transfer->held_used_ns + options->transfer_idle_s * NS_PER_S)
-        promise_broken("%s has lost the chunks of message %u for no reason", process->node->id,
-                       ledger_number(message));
-    fault_count(FAULT_FORGOTTEN);
+    promise_broken("%s has lost the chunks of message %u for no reason", process->node->id,
+                   ledger_number(message));
 }
 
 static void check_held(const struct process *process)
