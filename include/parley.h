@@ -454,7 +454,10 @@ PARLEY_API parley_status parley_drain(parley *runtime, uint32_t timeout_ms, size
  *
  * @return PARLEY_OK; PARLEY_EDEADLK (inside a callback; nothing happened);
  *         PARLEY_EFORK (a forked child: nothing is freed)
- * Blocks. NULL is allowed. No other call on `runtime` may be under way or follow.
+ * Blocks until the host's callbacks have returned; until then it gives the other sides half a
+ * second, twice at most, to take note that connections end, and waits for a look-up of a host
+ * name that is under way. NULL is allowed. No other call on `runtime` may be under way or
+ * follow.
  */
 PARLEY_API parley_status parley_close(parley *runtime);
 

@@ -160,6 +160,8 @@ static void on_sweep(struct timer *timer)
     tell_starved(bench);
     worker_timer_start(bench->worker, timer, worker_now_ns(bench->worker) + wait_ns);
     if (bench->closing) {
+        if (worker_now_ns(bench->worker) >= bench->hurry_ns)
+            transport_worker_hurry(bench->runtime->transport, bench->worker);
         transport_worker_shutdown(bench->runtime->transport, bench->worker);
         close_when_empty(bench);
     }
@@ -168,6 +170,7 @@ static void on_sweep(struct timer *timer)
 static void begin_close(struct bench *bench)
 {
     bench->closing = true;
+    bench->hurry_ns = worker_now_ns(bench->worker) + CLOSE_GRACE_MS * NS_PER_MS;
     transport_worker_shutdown(bench->runtime->transport, bench->worker);
     worker_timer_start(bench->worker, &bench->sweep, worker_now_ns(bench->worker));
 }
@@ -207,6 +210,9 @@ static void on_control(struct actor *actor, struct mailbox_node *node)
         break;
     case CONTROL_CLOSE:
         begin_close(bench);
+        break;
+    case CONTROL_HURRY:
+        transport_worker_hurry(bench->runtime->transport, bench->worker);
         break;
     case CONTROL_RETIRE:
         actor_retire(&bench->actor);
