@@ -25,8 +25,12 @@
 #define LEAD_SHARE     4 /* of a phase's length, before it */
 #define SENDER_THREADS 2 /* as payloads say: the steady load's, the filling one */
 
+/* Of one phase, in microseconds: the others' latencies, and the machine's (stall_load_take()).
+ */
+enum quantile { P50, P99, P999, LATE_P99, QUANTILES };
+
 struct phase {
-    double p50_us, p99_us, p999_us, late_us;
+    double us[QUANTILES];
 };
 
 struct run {
@@ -115,11 +119,13 @@ static void on_tick(void *user)
 
 static struct phase take_phase(struct run *run)
 {
+    static const unsigned per_mille[] = {500, 990, 999};
+    struct phase phase;
     stall_load_take(run->load, &run->latency, &run->late);
-    return (struct phase){(double)histogram_quantile(&run->latency, 500) / 1e3,
-                          (double)histogram_quantile(&run->latency, 990) / 1e3,
-                          (double)histogram_quantile(&run->latency, 999) / 1e3,
-                          (double)histogram_quantile(&run->late, 990) / 1e3};
+    for (int q = P50; q <= P999; q++)
+        phase.us[q] = (double)histogram_quantile(&run->latency, per_mille[q]) / 1e3;
+    phase.us[LATE_P99] = (double)histogram_quantile(&run->late, 990) / 1e3;
+    return phase;
 }
 
 /* The first part is not measured: what filled the mailbox, or emptied it, dies away. */
@@ -232,32 +238,44 @@ static double median(double *values, size_t len)
     return len % 2 == 1 ? values[len / 2] : (values[len / 2 - 1] + values[len / 2]) / 2;
 }
 
+static double typical(const struct run *run, const struct phase *phases, enum quantile q)
+{
+    double values[STALL_PAIRS_MAX];
+    for (size_t i = 0; i < run->stall->pairs; i++)
+        values[i] = phases[i].us[q];
+    return median(values, run->stall->pairs);
+}
+
+/* Pair by pair; a pair that was not measured counts as 0. */
+static double typical_ratio(const struct run *run, enum quantile q, double *ret_least,
+                            double *ret_most)
+{
+    double values[STALL_PAIRS_MAX];
+    size_t pairs = run->stall->pairs;
+    for (size_t i = 0; i < pairs; i++)
+        values[i] = run->without[i].us[q] > 0 ? run->with[i].us[q] / run->without[i].us[q] : 0;
+    double ratio = median(values, pairs);
+    *ret_least = values[0];
+    *ret_most = values[pairs - 1];
+    return ratio;
+}
+
 static void fill_latencies(struct run *run)
 {
     struct stall_report *report = run->report;
-    double values[STALL_PAIRS_MAX];
-    size_t pairs = run->stall->pairs;
-#define EACH_(expression)              \
-    for (size_t i = 0; i < pairs; i++) \
-        values[i] = (expression);
-#define SUMMARY_(quantile)                                            \
-    EACH_(run->without[i].quantile##_us)                              \
-    report->quantile##_us_without = median(values, pairs);            \
-    EACH_(run->with[i].quantile##_us)                                 \
-    report->quantile##_us_with = median(values, pairs);               \
-    EACH_(run->with[i].quantile##_us / run->without[i].quantile##_us) \
-    report->quantile##_ratio = median(values, pairs);
-    SUMMARY_(p50)
-    SUMMARY_(p999)
-    SUMMARY_(p99)
-    report->p99_ratio_least = values[0]; /* sorted, of p99 */
-    report->p99_ratio_most = values[pairs - 1];
-    EACH_(run->without[i].late_us)
-    report->late_p99_us_without = median(values, pairs);
-    EACH_(run->with[i].late_us)
-    report->late_p99_us_with = median(values, pairs);
-#undef SUMMARY_
-#undef EACH_
+    double unused;
+    report->p50_us_without = typical(run, run->without, P50);
+    report->p99_us_without = typical(run, run->without, P99);
+    report->p999_us_without = typical(run, run->without, P999);
+    report->late_p99_us_without = typical(run, run->without, LATE_P99);
+    report->p50_us_with = typical(run, run->with, P50);
+    report->p99_us_with = typical(run, run->with, P99);
+    report->p999_us_with = typical(run, run->with, P999);
+    report->late_p99_us_with = typical(run, run->with, LATE_P99);
+    report->p50_ratio = typical_ratio(run, P50, &unused, &unused);
+    report->p99_ratio =
+        typical_ratio(run, P99, &report->p99_ratio_least, &report->p99_ratio_most);
+    report->p999_ratio = typical_ratio(run, P999, &unused, &unused);
 }
 
 /* Everybody but the stalled peer's node, whose books a kill wipes. */
