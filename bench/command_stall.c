@@ -142,8 +142,8 @@ int command_stall(int argc, char **argv)
                           .rate = 5000,
                           .payload_bytes = 100,
                           .filling_bytes = 8192,
-                          .pairs = 11,
-                          .phase_ms = 400,
+                          .pairs = 21,
+                          .phase_ms = 250,
                           .drain_ms = 200};
     const char *list = "all";
     bool json = false;

@@ -14,13 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "bench/node.h"
 #include "bench/report.h"
 #include "bench/stall_load.h"
 #include "bench/usage.h"
 
-#define SLOW_TICKS     10 /* of 5 ms, in one of which the slow process runs */
+#define SLOW_TICKS     50 /* of 1 ms, in one of which the slow process runs */
 #define TTL_MS         30000
 #define LEAD_SHARE     4 /* of a phase's length, before it */
 #define SENDER_THREADS 2 /* as payloads say: the steady load's, the filling one */
@@ -66,6 +67,15 @@ const char *stall_kind_text(enum stall_kind kind)
 
 /* ---- the stall itself ---- */
 
+/* The signal takes effect when the process's main thread gets a CPU, and the others run on
+ * until then. */
+static bool stop_process(pid_t process)
+{
+    int status = 0;
+    return kill(process, SIGSTOP) == 0 && waitpid(process, &status, WUNTRACED) == process &&
+           WIFSTOPPED(status);
+}
+
 static bool begin_stall(struct run *run)
 {
     run->is_stalled = true;
@@ -74,7 +84,7 @@ static bool begin_stall(struct run *run)
     case STALL_KIND_stopped:
     case STALL_KIND_slow:
     case STALL_KIND_http:
-        return kill(run->stalled.process, SIGSTOP) == 0;
+        return stop_process(run->stalled.process);
     case STALL_KIND_later:
         return node_owe_answers(&run->stalled, true) >= 0;
     case STALL_KIND_gone:
@@ -112,7 +122,8 @@ static void on_tick(void *user)
     if (run->kind != STALL_KIND_slow || !run->is_stalled)
         return;
     run->ticks++;
-    kill(run->stalled.process, run->ticks % SLOW_TICKS == 0 ? SIGCONT : SIGSTOP);
+    if (run->ticks % SLOW_TICKS < 2)
+        kill(run->stalled.process, run->ticks % SLOW_TICKS == 0 ? SIGCONT : SIGSTOP);
 }
 
 /* ---- phases ---- */

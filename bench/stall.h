@@ -14,7 +14,7 @@
 /* X(name, what happens to the peer) */
 #define STALL_KIND_MAP(X)                                                     \
     X(stopped, "its process is stopped: it reads nothing, its socket fills")  \
-    X(slow, "its process runs for 5 of every 50 ms")                          \
+    X(slow, "its process runs for 1 of every 50 ms")                          \
     X(later, "its handlers take messages and owe the answers")                \
     X(http, "it is reached over HTTP, its process is stopped: requests hang") \
     X(gone, "its process is killed: dials are refused")

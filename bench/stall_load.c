@@ -24,7 +24,7 @@
 
 #define TALLIES_MAX    256
 #define TICK_NS        UINT64_C(250000)
-#define TICKS_PER_CALL 20 /* of the caller's tick: 5 ms */
+#define TICKS_PER_CALL 4 /* of the caller's tick: 1 ms */
 #define WAIT_MAX_NS    (UINT64_C(60) * 1000 * 1000 * 1000)
 #define CONNECT_MS     20000 /* a slow dial must not send a message over HTTP */
 #define STEADY_THREAD  0     /* as payloads call it */

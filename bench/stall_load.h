@@ -44,7 +44,7 @@ bool stall_load_warm_up(struct stall_load *load);
 
 /**
  * Offers the steady load for so long, peer 0 being left out while it is filled, and calls
- * `tick` every few milliseconds; then waits for the others' results.
+ * `tick` every millisecond; then waits for the others' results.
  *
  * @return false: not all of them came; told on stderr
  */
