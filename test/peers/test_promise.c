@@ -401,6 +401,61 @@ static void every_snapshot_adds_up(void)
     free(storm);
 }
 
+/* ---- Delivered: the handler took it ---- */
+
+struct waiting {
+    parley_token token;
+    _Atomic(uint64_t) began, ponged;
+};
+
+static parley_verdict wait_for_word(const parley_incoming *message, char *detail, void *user)
+{
+    struct waiting *waiting = user;
+
+    (void)detail;
+    waiting->token = message->token;
+    atomic_fetch_add(&waiting->began, 1);
+    return PARLEY_LATER;
+}
+
+static void ponged(const parley_pong *pong, void *user)
+{
+    CHECK_STATUS(pong->status, OK);
+    atomic_fetch_add((_Atomic(uint64_t) *)user, 1);
+}
+
+/* What had been acknowledged by then has arrived before the pong. */
+static void delivered_is_taken(parley_preference preference, parley_transport transport)
+{
+    struct waiting waiting = {.began = 0};
+    struct pair pair;
+
+    pair_open(&pair, preference);
+    parley_on_message(pair.receiver, NULL, wait_for_word, &waiting);
+    for (uint64_t n = 1; n <= 20; n++) {
+        CHECK_STATUS(post(pair.sender, pair.peer, "{}", &pair.tally), OK);
+        CHECK(check_wait(&waiting.began, n));
+        CHECK_STATUS(
+            parley_ping(pair.sender, pair.peer, transport, 20000, ponged, &waiting.ponged),
+            OK);
+        CHECK(check_wait(&waiting.ponged, n));
+        CHECK_U64(pair.tally.results, n - 1);
+        CHECK_STATUS(parley_message_finish(pair.receiver, waiting.token,
+                                           n % 2 == 0 ? PARLEY_OK : PARLEY_EREFUSED, "no"),
+                     OK);
+        CHECK(check_wait(&pair.tally.results, n));
+    }
+    CHECK_U64(pair.tally.outcomes[PARLEY_DELIVERED], 10);
+    CHECK_U64(pair.tally.outcomes[PARLEY_REJECTED], 10);
+    pair_close(&pair);
+}
+
+static void delivered_means_that_the_handler_took_it(void)
+{
+    delivered_is_taken(PARLEY_WEBSOCKET_ONLY, PARLEY_TRANSPORT_WEBSOCKET);
+    delivered_is_taken(PARLEY_HTTP_ONLY, PARLEY_TRANSPORT_HTTP);
+}
+
 /* ---- Posting never waits ---- */
 
 struct block {
@@ -570,6 +625,7 @@ static void a_dead_peer_holds_up_no_other(void)
 static const struct check_test tests[] = {
     {"order and once hold across fallback, reconnect and resume", order_survives_everything},
     {"one result each, and every snapshot adds up, whatever fails", every_snapshot_adds_up},
+    {"delivered means that the handler took it", delivered_means_that_the_handler_took_it},
     {"posting never waits, and each refusal has its reason", posting_never_waits},
     {"a slow peer holds up no other", a_slow_peer_holds_up_no_other},
     {"a dead peer holds up no other", a_dead_peer_holds_up_no_other},
