@@ -18,7 +18,7 @@ static const struct old_answer recovering[] = {FAIL, FAIL, FAIL, {200, "{}", NUL
 /* ---- What is seen of a peer ---- */
 
 struct watch {
-    _Atomic(uint64_t) unhealthy, healthy, writable, unanswered;
+    _Atomic(uint64_t) unhealthy, healthy, writable, unanswered, failed;
 };
 
 static void on_state(parley_peer peer, const char *id, parley_peer_state state, bool healthy,
@@ -32,6 +32,8 @@ static void on_state(parley_peer peer, const char *id, parley_peer_state state, 
     atomic_fetch_add(healthy ? &watch->healthy : &watch->unhealthy, 1);
     if (strcmp(reason, "heartbeat unanswered") == 0)
         atomic_fetch_add(&watch->unanswered, 1);
+    if (!healthy && strcmp(reason, "HTTP 503") == 0)
+        atomic_fetch_add(&watch->failed, 1);
 }
 
 static void on_writable(parley_peer peer, void *user)
@@ -143,6 +145,7 @@ static void unhealthy_after_is_a_setting(void)
     world_watch(&world, failing, 1, &watch);
     send_one(&world);
     CHECK(check_wait(&watch.unhealthy, 1));
+    CHECK_U64(watch.failed, 1); /* the observer is told why */
     CHECK_U64(requests(&world), 1);
     world_close(&world);
 }
