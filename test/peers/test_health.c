@@ -304,6 +304,71 @@ static void drop_oldest_makes_room_for_a_large_one(void)
     world_close(&world);
 }
 
+static _Atomic(bool) answers_held;
+
+static void hold_answers(struct old_service *service, const struct old_request *request)
+{
+    (void)service;
+    (void)request;
+    while (atomic_load(&answers_held))
+        sched_yield();
+}
+
+/* Refused while it was well, and never under half of its bound since. */
+static void drop_oldest_tells_who_waits_already(void)
+{
+    struct world world;
+    struct watch watch;
+
+    prepare(&world);
+    world.options.mailbox_messages_max = 64;
+    world.options.unhealthy_after = 1;
+    world.options.breaker_open_ms = 600000;
+    world.options.breaker_failures = 1;
+    world.options.unhealthy_policy = PARLEY_UNHEALTHY_DROP_OLDEST;
+    world.service.before = hold_answers;
+    atomic_store(&answers_held, true);
+    world_watch(&world, failing, 1, &watch);
+    while (accepts(&world))
+        continue;
+    CHECK_U64(watch.writable, 0);
+    atomic_store(&answers_held, false);
+    CHECK(check_wait(&watch.writable, 1));
+    CHECK(accepts(&world));
+    world_close(&world);
+}
+
+/* All there is is on its way. */
+static void drop_oldest_tells_of_no_room_that_is_not(void)
+{
+    struct world world;
+    struct watch watch;
+
+    prepare(&world);
+    world.options.mailbox_messages_max = 1;
+    world.options.http_attempts = 100;
+    world.options.unhealthy_after = 1;
+    world.options.breaker_failures = 0;
+    world.options.unhealthy_policy = PARLEY_UNHEALTHY_DROP_OLDEST;
+    world_watch(&world, failing, 1, &watch);
+    world.service.before = hold_answers;
+    atomic_store(&answers_held, true);
+    CHECK(accepts(&world));
+    CHECK(check_wait(&world.service.requests, 1));
+    atomic_store(&answers_held, false);
+    CHECK(check_wait(&watch.unhealthy, 1));
+    atomic_store(&answers_held, true);
+    CHECK(check_wait(&world.service.requests, requests(&world) + 1));
+    CHECK(!accepts(&world));
+    CHECK(stats_of(world.node).pending == 1); /* its worker has looked */
+    CHECK_U64(watch.writable, 0);
+    atomic_store(&answers_held, false);
+    CHECK(check_wait(&watch.writable, 1));
+    CHECK(accepts(&world));
+    CHECK(outcomes(&world, PARLEY_EXHAUSTED) >= 1);
+    world_close(&world);
+}
+
 /* ---- Heartbeats ---- */
 
 static void intervals_are_spread(void)
@@ -396,6 +461,9 @@ static const struct check_test tests[] = {
     {"hold: messages are accepted until the mailbox is full", hold_accepts_until_it_is_full},
     {"drop_oldest: the oldest make room", drop_oldest_makes_room},
     {"drop_oldest: a large message finds room", drop_oldest_makes_room_for_a_large_one},
+    {"drop_oldest: who waits already is told", drop_oldest_tells_who_waits_already},
+    {"drop_oldest: nobody is told of room that is not there",
+     drop_oldest_tells_of_no_room_that_is_not},
     {"heartbeats are spread by a tenth either way", intervals_are_spread},
     {"load does not hide a dead connection", load_does_not_hide_a_dead_connection},
 };
