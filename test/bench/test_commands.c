@@ -158,6 +158,7 @@ static struct run check_chaos(const char *arguments)
 static void ten_kills_lose_nothing_and_repeat_only_what_was_in_flight(void)
 {
     struct run run = check_chaos("fanout --peers 10 --messages 66000 --chaos --json");
+    CHECK_U64(figure(&run, "http_attempts"), 100);
     cJSON_Delete(run.json);
 }
 
@@ -167,6 +168,7 @@ static void ten_cuts_repeat_nothing(void)
         check_chaos("fanout --peers 10 --messages 66000 --threads 2 --chaos=network --json");
     struct run chaos = {.json = cJSON_GetObjectItem(run.json, "chaos")};
     CHECK_U64(figure(&chaos, "second_runs"), 0);
+    CHECK_U64(figure(&run, "http_attempts"), 3); /* as any node has */
     CHECK_U64(figure(&run, "handled"), 66000);
     cJSON_Delete(run.json);
 }
@@ -296,6 +298,7 @@ static void help_lists_every_command_and_option(void)
     CHECK_U64(run.code, 0);
     CHECK_CONTAINS(run.output, "--kill-receiver-after S");
     CHECK_CONTAINS(run.output, "--chaos[=network]");
+    CHECK_CONTAINS(run.output, "with --chaos 100");
     run = run_bench("mailbox --help");
     CHECK_U64(run.code, 0);
     CHECK_CONTAINS(run.output, "--producers P");
