@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import sys
+import time
 
 sys.path.insert(0, sys.path[0] + "/players")
 from harness import Node, case, check, play
@@ -108,6 +109,44 @@ async def a_refused_chunk_ends_it(joining):
         await node.send("service", "note", {})
         check("note", (await node.result("note"))["outcome"], "delivered")
         check("chunks", receiver.chunks, 3)
+
+
+class Limits:
+    """The old service's limits, at `speed` times its own: a burst, so many a second, and
+    whoever goes beyond is blocked."""
+
+    def __init__(self, receiver, speed, burst=10):
+        self.receiver, self.speed, self.burst = receiver, speed, burst
+        self.tokens, self.at = float(burst), time.monotonic()
+        self.times, self.blocked = [], 0
+
+    async def __call__(self, request):
+        now = time.monotonic()
+        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.speed)
+        self.at = now
+        minute = [t for t in self.times if now - t < 60 / self.speed]
+        if self.blocked or self.tokens < 1 or len(minute) >= 60:
+            self.blocked += 1  # 300 s of its time: longer than any transfer here
+            return 400, {"detail": "rate_limited"}
+        self.tokens -= 1
+        self.times = minute + [now]
+        return await self.receiver(request)
+
+
+@both
+async def its_limits_are_kept(joining):
+    """256 KiB take 33 * 4 s beyond the burst; a minute of that goes by in 1 s here."""
+    receiver, payload = Receiver(joining), long_payload(256 << 10)
+    limits = Limits(receiver, speed=60)
+    async with AioService(limits) as service:
+        paced = peer(service, pace=True, rate_per_min=60 * 15)
+        async with Node([paced]) as node:
+            began = time.monotonic()
+            await node.send("service", "report", payload)
+            check("result", (await node.result("report"))["outcome"], "delivered")
+            check("whole", receiver.whole, [("report", payload)])
+            check("times it was too much", limits.blocked, 0)
+            check("paced", time.monotonic() - began > (receiver.chunks - 11) * 4 / 60, True)
 
 
 play()
