@@ -140,6 +140,7 @@ static void count(struct chunks *chunks, struct chunk_transfer *transfer, uint64
     transfer->memory += bytes;
     transfer->sender->memory += bytes;
     chunks->memory += bytes;
+    chunks->strangers_memory += transfer->stranger ? bytes : 0;
 }
 
 static struct chunk_sender *find_sender(struct chunks *chunks, const char *name)
@@ -193,6 +194,7 @@ void chunks_release(struct chunks *chunks, struct chunk_transfer *transfer)
     *at = transfer->next;
     assert(chunks->memory >= transfer->memory && sender->memory >= transfer->memory);
     chunks->memory -= transfer->memory;
+    chunks->strangers_memory -= transfer->stranger ? transfer->memory : 0;
     sender->memory -= transfer->memory;
     sender->transfers--;
     drop_sender(chunks, sender);
@@ -284,6 +286,7 @@ static enum chunk_result begin(struct chunks *chunks, struct chunk_sender *sende
     sender->first = transfer;
     transfer->session = place->ordered ? place->session : 0;
     transfer->total = (uint32_t)place->total;
+    transfer->stranger = place->stranger;
     sender->transfers++;
     count(chunks, transfer, sizeof(*transfer) + name_len);
     age_join(chunks, transfer, now_ns);
@@ -333,6 +336,8 @@ static const char *over_limit(const struct chunks *chunks,
         return "all transfers exceed transfer_memory_bytes_max";
     if (transfer->sender->memory + memory > fair)
         return "one sender exceeds its half of transfer_memory_bytes_max";
+    if (transfer->stranger && chunks->strangers_memory + memory > fair)
+        return "strangers exceed their half of transfer_memory_bytes_max";
     return NULL;
 }
 
@@ -524,14 +529,17 @@ static uint64_t check_transfer(const struct chunk_transfer *transfer)
 void chunks_check(const struct chunks *chunks)
 {
     const struct chunk_transfer *older = NULL;
-    uint64_t memory = 0;
+    uint64_t memory = 0, strangers = 0;
 
     for (const struct chunk_transfer *t = chunks->oldest; t != NULL; t = t->newer) {
         assert(t->older == older && (older == NULL || older->used_ns <= t->used_ns));
         memory += check_transfer(t);
+        strangers += t->stranger ? t->memory : 0;
         older = t;
     }
     assert(chunks->newest == older);
     assert(chunks->memory >= memory); /* complete ones count until they are released */
+    assert(chunks->strangers_memory >= strangers);
+    assert(chunks->memory - memory >= chunks->strangers_memory - strangers);
     assert(chunks->memory <= chunks->limits.memory_bytes_max);
 }

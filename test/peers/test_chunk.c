@@ -47,11 +47,12 @@ static void world_fini(struct world *w)
     CHECK_U64(w->chunks.memory, 0);
 }
 
+/* A name with a '?' in front is a stranger's. */
 static enum chunk_result add_at(struct world *w, const char *sender, const char *id,
                                 uint64_t index, uint64_t total, const char *text, size_t len,
                                 uint64_t now_ns)
 {
-    const struct chunk_place place = {sender, id, index, total, false, 0};
+    const struct chunk_place place = {sender, id, index, total, false, 0, sender[0] == '?'};
     struct chunk_piece *piece = chunk_piece_new(&w->alloc, text, len);
     enum chunk_result result =
         chunks_add(&w->chunks, &place, piece, now_ns, &w->transfer, w->reason);
@@ -477,6 +478,35 @@ static void bounds_of_bytes(void)
     world_fini(&w);
 }
 
+/* However many names they invent, the other half is for those who are peers. */
+static void strangers_share_one_half(void)
+{
+    struct chunk_limits limits = roomy;
+    enum chunk_result last = CHUNK_STORED;
+    struct world w;
+    char text[1001], name[16];
+
+    memset(text, 'A', 1000);
+    text[1000] = '\0';
+    limits.bytes_max = 2000;
+    limits.memory_bytes_max = 12000;
+    world_init(&w, &limits);
+    for (int i = 0; i < 40 && last == CHUNK_STORED; i++) {
+        snprintf(name, sizeof(name), "?%d", i);
+        last = add_at(&w, name, "x", 0, 9, text, 1000, NOW);
+    }
+    CHECK_U64(last, CHUNK_REFUSED);
+    CHECK_TEXT(w.reason, "strangers exceed their half of transfer_memory_bytes_max");
+    CHECK(w.chunks.memory <= 6000);
+    CHECK_U64(add_at(&w, "peer", "x", 0, 2, text, 1000, NOW), CHUNK_STORED);
+    CHECK_U64(add_at(&w, "peer", "x", 1, 2, text, 1000, NOW), CHUNK_COMPLETE);
+    CHECK_STATUS(join(&w), OK);
+    CHECK_U64(chunks_expire(&w.chunks, 1000 * NOW) > 0, true);
+    CHECK_U64(w.chunks.strangers_memory, 0);
+    CHECK_U64(add_at(&w, "?new", "x", 0, 9, text, 1000, 1001 * NOW), CHUNK_STORED);
+    world_fini(&w);
+}
+
 static void bound_of_transfers(void)
 {
     struct world w;
@@ -513,7 +543,7 @@ static void unfinished_transfers_are_forgotten(void)
 
 static void a_sender_in_order_is_told_what_is_missing(void)
 {
-    struct chunk_place last = {"s", "x", 3, 4, true, 0};
+    struct chunk_place last = {"s", "x", 3, 4, true, 0, false};
     uint64_t from = 0;
     struct world w;
 
@@ -547,7 +577,7 @@ static void the_last_one_completes_for_a_sender_in_order(void)
 
     world_init(&w, &roomy);
     for (int i = 0; i < 6; i++) {
-        const struct chunk_place place = {"s", "x", indices[i], 4, true, 0};
+        const struct chunk_place place = {"s", "x", indices[i], 4, true, 0, false};
 
         CHECK_U64(chunks_add(&w.chunks, &place, chunk_piece_new(&w.alloc, "AAAA", 4), NOW,
                              &w.transfer, w.reason),
@@ -562,7 +592,7 @@ static void the_last_one_completes_for_a_sender_in_order(void)
 /* One after the other in a session: a new one says that the one before was given up. */
 static void the_next_one_of_a_session_replaces_what_was_given_up(void)
 {
-    struct chunk_place place = {"s", "", 0, 2, true, 7};
+    struct chunk_place place = {"s", "", 0, 2, true, 7, false};
     char id[16];
     struct world w;
 
@@ -598,6 +628,7 @@ static const struct check_test tests[] = {
     {"a bomb costs nothing", a_bomb_costs_nothing},
     {"what does not fit together", what_does_not_fit_together},
     {"bounds of bytes", bounds_of_bytes},
+    {"strangers share one half", strangers_share_one_half},
     {"bound of transfers", bound_of_transfers},
     {"unfinished transfers are forgotten", unfinished_transfers_are_forgotten},
     {"a sender in order is told what is missing", a_sender_in_order_is_told_what_is_missing},
