@@ -200,8 +200,9 @@ static parley_status start_transport(struct parley *runtime, char *error, size_t
         .user = runtime,
     };
 
-    snprintf(runtime->parley_header, sizeof(runtime->parley_header), "1; max_batch_bytes=%u",
-             options->batch_bytes_max);
+    snprintf(runtime->parley_header, sizeof(runtime->parley_header),
+             "1; max_batch_bytes=%u; max_message_bytes=%u", options->batch_bytes_max,
+             options->message_bytes_max);
     return transport_new(&runtime->alloc, &runtime->log, &transport, &events, error, error_len,
                          &runtime->transport);
 }
