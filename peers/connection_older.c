@@ -151,7 +151,8 @@ static bool introduce(struct connection *connection, const char *sender, uint64_
     connection->dialect = dialect;
     if (dialled(connection))
         return true;
-    if (connection_present(connection) != PARLEY_OK) {
+    /* one that still has to prove who it is takes nobody's place by saying a name */
+    if (!connection_unproven(connection) && connection_present(connection) != PARLEY_OK) {
         ws_close(connection->ws, 1013, "too many sessions");
         return false;
     }

@@ -424,6 +424,31 @@ static void frames_are_judged_as_bodies_are(void)
     world_close(&world);
 }
 
+/* Who just says alice's name and session, or plays her frames again later, stays outside. */
+static void nobody_takes_her_session_over(void)
+{
+    const uint64_t now_us = clock_wall_us();
+    struct client alice, impostor;
+    struct world world;
+    struct said said;
+
+    world_open(&world, PARLEY_SIGNATURES_REQUIRED);
+    client_open(&alice, world.node, "?entity_id=alice&session_id=" SESSION);
+    client_say(&alice, "%s", batch_text(&world, &said, 1, 2, now_us));
+    CHECK_CONTAINS(client_hear(&alice), "\"ack_seq\":2");
+    client_open(&impostor, world.node, "?entity_id=alice&session_id=" SESSION);
+    client_say(&impostor, "%s", batch_text(&world, &said, 1, 2, now_us - 90000000));
+    CHECK_CONTAINS(client_hear(&impostor), "\"error\":\"Stale timestamp\",\"seq\":1");
+    CHECK_TEXT(client_hear(&impostor), "");
+    CHECK_U64(impostor.code, 4003);
+    client_close(&impostor);
+    client_say(&alice, "%s", batch_text(&world, &said, 3, 1, now_us + 1));
+    CHECK_CONTAINS(client_hear(&alice), "\"ack_seq\":3");
+    client_close(&alice);
+    CHECK_U64(ran(&world), 3);
+    world_close(&world);
+}
+
 static void an_older_clients_frames_are_not_enough(void)
 {
     struct client client;
@@ -551,6 +576,27 @@ static void nodes_deliver_what_they_sign(void)
     }
 }
 
+/* What is too long for one message goes in parts, each signed in its place. */
+static void long_messages_are_signed_in_parts(void)
+{
+    const size_t len = (size_t)3 << 20;
+    char *payload = malloc(len + 1);
+    struct two two;
+
+    two_open(&two, ALICE, PARLEY_WEBSOCKET_ONLY);
+    memset(payload, 'x', len);
+    payload[snprintf(payload, len, "{\"t\":0,\"n\":0,\"x\":\"")] = 'x';
+    payload[len - 2] = '"';
+    payload[len - 1] = '}';
+    payload[len] = '\0';
+    CHECK_STATUS(post(two.sender, two.peer, payload, &two.tally), OK);
+    CHECK(check_wait(&two.tally.results, 1));
+    CHECK_U64(atomic_load(&two.tally.outcomes[PARLEY_DELIVERED]), 1);
+    CHECK_U64(atomic_load(&two.seen.handled), 1);
+    free(payload);
+    two_close(&two);
+}
+
 static void who_is_not_believed_hears_it(void)
 {
     static const parley_preference ways[] = {PARLEY_WEBSOCKET_ONLY, PARLEY_HTTP_ONLY};
@@ -583,11 +629,13 @@ static const struct check_test tests[] = {
     {"a batch is run as far as it is proven", a_batch_is_run_as_far_as_it_is_proven},
     {"a restarted node takes no copy", a_restarted_node_takes_no_copy},
     {"frames are judged as bodies are", frames_are_judged_as_bodies_are},
+    {"nobody takes her session over", nobody_takes_her_session_over},
     {"an older client's frames are not enough", an_older_clients_frames_are_not_enough},
     {"where it is optional a wrong one is refused all the same",
      where_it_is_optional_a_wrong_one_is_refused_all_the_same},
     {"off looks at nothing", off_looks_at_nothing},
     {"nodes deliver what they sign", nodes_deliver_what_they_sign},
+    {"long messages are signed in parts", long_messages_are_signed_in_parts},
     {"who is not believed hears it", who_is_not_believed_hears_it},
 };
 
