@@ -106,7 +106,7 @@ bool node_start(struct node_process *node)
     return start(node, false);
 }
 
-bool node_kill_and_restart(struct node_process *node)
+void node_kill(struct node_process *node)
 {
     struct rusage usage;
     kill(node->process, SIGKILL);
@@ -114,15 +114,36 @@ bool node_kill_and_restart(struct node_process *node)
         node->killed_cpu_s += usage_seconds(&usage);
     close(node->input);
     close(node->output);
+    node->process = 0;
+}
+
+bool node_restart(struct node_process *node)
+{
     return start(node, true);
+}
+
+bool node_kill_and_restart(struct node_process *node)
+{
+    node_kill(node);
+    return node_restart(node);
+}
+
+static long ask(struct node_process *node, char request, const char *word)
+{
+    long count = write(node->input, &request, 1) == 1 ? read_number(node->output, word) : -1;
+    if (count < 0)
+        fprintf(stderr, "parley-bench: the receiving node did not answer \"%s\"\n", word);
+    return count;
 }
 
 long node_cut_connections(struct node_process *node)
 {
-    long count = write(node->input, "c", 1) == 1 ? read_number(node->output, "cut ") : -1;
-    if (count < 0)
-        fputs("parley-bench: the receiving node did not cut its connections\n", stderr);
-    return count;
+    return ask(node, RECEIVE_CUT, "cut ");
+}
+
+long node_owe_answers(struct node_process *node, bool owe)
+{
+    return ask(node, owe ? RECEIVE_OWE : RECEIVE_ANSWER, "answered ");
 }
 
 void node_stop(struct node_process *node)
