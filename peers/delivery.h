@@ -37,6 +37,7 @@ struct delivery_message {
     uint32_t bytes;    /* an upper bound of its encoded size, for batch limits */
     uint16_t attempts; /* times put on a transport, over all of them */
     uint16_t tries;    /* of these, on this transport since the last switch */
+    uint16_t unread;   /* of these, known to have been turned away; the caller's */
     uint8_t hint;      /* parley_hint */
     uint8_t transport; /* parley_transport: the last one */
     /* results, valid when delivery_ended() gives it out with `report` */
