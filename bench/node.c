@@ -200,12 +200,22 @@ static const cJSON *find(const cJSON *json, const char *name)
     return NULL;
 }
 
+/* Both look at `item` themselves: cJSON's checks would, too, but the analyser cannot see into
+ * them and follows a missing member down every path. */
 static uint64_t number(const cJSON *object, const char *name)
 {
     const cJSON *item = find(object, name);
+    if (!item)
+        return 0;
     if (cJSON_IsString(item))
         return strtoull(item->valuestring, NULL, 16);
     return cJSON_IsNumber(item) && item->valuedouble > 0 ? (uint64_t)item->valuedouble : 0;
+}
+
+static double seconds(const cJSON *object, const char *name)
+{
+    const cJSON *item = find(object, name);
+    return item && cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
 bool node_parse_figures(const char *text, size_t len, struct node_figures *ret_figures)
@@ -214,7 +224,6 @@ bool node_parse_figures(const char *text, size_t len, struct node_figures *ret_f
     if (!json)
         return false;
     const cJSON *application = find(json, "application");
-    const cJSON *cpu = find(application, "cpu_s");
     *ret_figures = (struct node_figures){
         .application = find(application, "payload_hash_sum") != NULL,
         .handled = number(application, "handled"),
@@ -223,7 +232,7 @@ bool node_parse_figures(const char *text, size_t len, struct node_figures *ret_f
         .payload_hash_sum = number(application, "payload_hash_sum"),
         .strange = number(application, "strange"),
         .rss_kb = number(application, "rss_kb"),
-        .cpu_s = cJSON_IsNumber(cpu) ? cpu->valuedouble : 0,
+        .cpu_s = seconds(application, "cpu_s"),
         .ws_connections_accepted = number(json, "ws_connections_accepted"),
     };
     cJSON_Delete(json);

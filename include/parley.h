@@ -147,7 +147,7 @@ typedef enum parley_probing {
 
 /** What happens to messages for an unhealthy peer. */
 typedef enum parley_unhealthy_policy {
-    PARLEY_UNHEALTHY_HOLD = 0,   /**< they wait until their deadline */
+    PARLEY_UNHEALTHY_HOLD = 0,   /**< they wait while they have time and attempts */
     PARLEY_UNHEALTHY_REJECT = 1, /**< parley_send() answers PARLEY_EUNREACHABLE */
     PARLEY_UNHEALTHY_DROP_OLDEST =
         2, /**< they wait; where the mailbox becomes full, the oldest

@@ -84,8 +84,8 @@ static void look_into(struct end *end, const struct ws_batch *batch)
         tally->frames++;
         sim_trace("%s -> %s: %.*s", end->node->id, wire_other(end)->node->id,
                   (int)(len < 900 ? len : 900), (char *)copy + at + header);
-        if (end->side == 0) /* what a carrier holds was filled in before */
-            promise_sent(end->transport->process, (char *)copy + at + header, len);
+        promise_sent(end->transport->process, (char *)copy + at + header, len,
+                     end->side == 0 ? WAY_DIALLED : WAY_CARRIED);
         at += header + len;
     }
 }

@@ -115,6 +115,7 @@ static void report(struct end *end, unsigned http_status, const char *detail)
 
     sim_trace("%s: connection %u closed: %s, %u", end->node->id, end->wire->port, why.detail,
               http_status != 0 ? http_status : why.code);
+    sim_broke(end->node, wire_other(end)->node);
     end->ws = NULL;
     ws->wsi = NULL;
     ws->internal[0] = NULL;

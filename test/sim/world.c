@@ -31,6 +31,12 @@ uint64_t latency_ns(struct chance *chance, const struct host *node)
     return us * NS_PER_US + chance_below(chance, 1000);
 }
 
+void sim_broke(const struct host *a, const struct host *b)
+{
+    sim.breaks[a->index][b->index]++;
+    sim.breaks[b->index][a->index]++;
+}
+
 struct host *node_at_port(unsigned port)
 {
     assert(port >= SIM_PORT && port < SIM_PORT + SIM_NODES_MAX);
@@ -129,8 +135,8 @@ void process_kill(struct host *node, bool silently)
     struct process *process = node->process;
 
     assert(worker_entered() == NULL);
-    if (process == NULL || process->runtime == NULL)
-        return; /* being opened or closed */
+    if (process == NULL || process->runtime == NULL || process->draining)
+        return; /* being opened, drained or closed */
     sim_trace("%s: dies%s", node->id, silently ? " with its host" : "");
     node->process = NULL;
     node->died_ns = sim.now_ns;
