@@ -125,6 +125,7 @@ static void draw_transfers(struct chance *chance, struct setup *setup)
 /* A node that knows no parley/1: others speak the older dialects to it, and it to them. */
 static void make_older(struct setup *setup, unsigned node)
 {
+    setup->older = true;
     setup->options[node].parley_protocol = false;
     setup->later =
         false; /* without base_seq an unanswered message holds up a window for good */
@@ -426,7 +427,9 @@ static void to_node(struct host *node, const struct op *op)
         node->names_fail_until = until;
         break;
     case OP_MEMORY:
-        node->memory_fails_until = until;
+        /* The older rule of sequence knows no gap: what a lack of memory dropped comes again
+         * after what followed it, and is taken for a repeat. */
+        node->memory_fails_until = sim.setup.older ? 0 : until;
         break;
     case OP_STALL:
         node->stalls_until = until;
