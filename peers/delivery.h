@@ -138,6 +138,10 @@ bool delivery_answer(struct delivery *delivery, uint64_t number, parley_outcome 
  *  unless `recognises` was and still is true. @param twice it went out twice already */
 void delivery_doubt(struct delivery *delivery, bool twice);
 
+/** What is outstanding was answered with this HTTP code, which its result tells unless
+ *  another answer follows. Before delivery_lost(). */
+void delivery_answered(struct delivery *delivery, unsigned http_code);
+
 /** What is outstanding is not known to have arrived: it goes out again, first. */
 void delivery_lost(struct delivery *delivery);
 

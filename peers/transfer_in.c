@@ -134,9 +134,17 @@ static void file(struct session *session, const struct envelope *envelope, uint6
                  parley_transport transport, const struct chunk *chunk,
                  struct chunk_piece *piece)
 {
-    const struct chunk_place place = {session->sender, chunk->id,      chunk->index,
-                                      chunk->total,    chunk->ordered, session->id};
-    struct transfers_in *transfers = &session->runtime->transfers;
+    struct parley *runtime = session->runtime;
+    const struct chunk_place place = {
+        .sender = session->sender,
+        .id = chunk->id,
+        .index = chunk->index,
+        .total = chunk->total,
+        .ordered = chunk->ordered,
+        .session = session->id,
+        .stranger = limit_applies(runtime, &session->trust, session->sender),
+    };
+    struct transfers_in *transfers = &runtime->transfers;
     struct chunk_transfer *transfer = NULL;
     char reason[CHUNK_REASON_MAX];
     enum chunk_result result;

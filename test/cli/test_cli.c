@@ -363,7 +363,8 @@ static void messages_are_delivered_over_each_transport(void)
     CHECK_CONTAINS(output, ", http 200");
     EXPECT_EXIT(parley_run(output, "send --url %s --type t --json '{}'", node.url), 0, output);
     CHECK_CONTAINS(output, "{\"message\":1,\"outcome\":\"delivered\",\"transport\":\"");
-    CHECK_CONTAINS(output, ",\"maybe_duplicate\":false,\"detail\":\"\",\"bytes\":2,\"sha256\":\"");
+    CHECK_CONTAINS(output,
+                   ",\"maybe_duplicate\":false,\"detail\":\"\",\"bytes\":2,\"sha256\":\"");
     CHECK_U64(node_stop(&node, SIGTERM), 0);
 }
 

@@ -229,6 +229,7 @@ struct transport {
     bool listens;
     uint32_t stopping; /* a bit per worker */
     uint32_t finished;
+    uint32_t hurried;
 };
 
 /** Something between two nodes has ended: what is unanswered may go again. */
@@ -237,6 +238,7 @@ void sim_broke(const struct host *a, const struct host *b);
 void wires_reset(void);
 void wires_process_gone(struct process *process, bool silently);
 void wires_worker_shutdown(struct transport *transport, struct worker *worker);
+void wires_worker_hurry(struct transport *transport, struct worker *worker);
 void wires_worker_fini(struct transport *transport, struct worker *worker);
 size_t wires_of_worker(const struct transport *transport, const struct worker *worker);
 /** Cuts every connection between two nodes. `halves`: bit i set: node i is not told. */

@@ -235,6 +235,17 @@ void wires_worker_shutdown(struct transport *transport, struct worker *worker)
     }
 }
 
+void wires_worker_hurry(struct transport *transport, struct worker *worker)
+{
+    for (unsigned i = 0; i < 2 * wires_len; i++) {
+        struct end *end = &wires[i / 2]->ends[i % 2];
+
+        if (end->ws != NULL && end->transport == transport && end->worker == worker &&
+            end->ws->open && end->ws->closing)
+            sim_at(sim.now_ns + 20 * NS_PER_US, wire_on_lost, end, 0);
+    }
+}
+
 void wires_worker_fini(struct transport *transport, struct worker *worker)
 {
     if (wires_of_worker(transport, worker) > 0)

@@ -148,10 +148,14 @@ void process_kill(struct host *node, bool silently)
     memory_forget(process);
 }
 
+/* Peers, then those that connected, each have a grace; then the steps of closing. */
+#define CLOSE_NS_MAX ((2 * CLOSE_GRACE_MS + 500) * NS_PER_MS)
+
 void process_close(struct host *node)
 {
     struct process *process = node->process;
     parley *runtime = process != NULL ? process->runtime : NULL;
+    uint64_t began_ns = sim.now_ns;
 
     assert(worker_entered() == NULL);
     if (runtime == NULL)
@@ -159,6 +163,9 @@ void process_close(struct host *node)
     sim_trace("%s: closes", node->id);
     process->runtime = NULL; /* nobody else may use it any more */
     parley_close(runtime);
+    if (sim.now_ns - began_ns > CLOSE_NS_MAX + sim.paused_ns)
+        promise_broken("%s: closing took %.3f s", node->id,
+                       (double)(sim.now_ns - began_ns) / 1e9);
     node->process = NULL;
     node->died_ns = sim.now_ns;
     wires_process_gone(process, false);
@@ -217,6 +224,12 @@ void transport_worker_shutdown(struct transport *transport, struct worker *worke
     transport->stopping |= 1u << worker_index(worker);
     wires_worker_shutdown(transport, worker);
     exchanges_worker_shutdown(transport, worker);
+}
+
+void transport_worker_hurry(struct transport *transport, struct worker *worker)
+{
+    transport->hurried |= 1u << worker_index(worker);
+    wires_worker_hurry(transport, worker);
 }
 
 void transport_worker_fini(struct transport *transport, struct worker *worker)
