@@ -118,7 +118,8 @@ static void draw_transfers(struct chance *chance, struct setup *setup)
         options->transfer_chunks_max = chance_in(chance, 50) ? 8 : 1024;
         options->transfers_max = 1 + chance_below(chance, 4);
         options->transfer_memory_bytes_max = 65536;
-        options->transfer_idle_s = 1 + chance_below(chance, IDLE_S_MAX);
+        options->transfer_idle_s =
+            setup->tiny ? IDLE_S_MAX : 1 + chance_below(chance, IDLE_S_MAX);
     }
 }
 
