@@ -361,6 +361,7 @@ static void drain(struct process *process, const struct op *op)
     sim_trace("%s: drained, %zu left", process->node->id, left);
     promise_drained(process, status, left, until_ns);
     sim.waiting = false;
+    sim.drained_ns += timeout_ms * NS_PER_MS;
     process_close(process->node);
     sim_at(sim.now_ns + op->y % 500 * NS_PER_MS, on_start, process->node, 0);
 }
