@@ -50,8 +50,8 @@ void carrier_offer(struct connection *connection)
     struct peer *peer;
 
     if (connection->dialect == CONNECTION_UNKNOWN || connection->carried.value != 0 ||
-        connection->closed)
-        return;
+        connection->closed || connection->ws->closing)
+        return; /* one that is closing would displace the one that took its place */
     registry_lock(registry);
     peer = registry_find(registry, connection->entity);
     if (peer != NULL && !peer->has_url)
