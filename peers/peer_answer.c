@@ -187,6 +187,7 @@ static void after_failure(struct peer *peer, bool answered, const char *detail)
 
     peer->bench->counts.http_failures++;
     peer_failed(peer);
+    peer_report_state(peer, detail);
     post_failed(peer);
     post->failures++;
     delivery_lost(&peer->delivery);
@@ -255,8 +256,10 @@ static void learn(struct peer *peer)
 {
     const struct http_call *call = &peer->post.call;
 
-    if (call->status == PARLEY_OK)
+    if (call->status == PARLEY_OK) {
         peer->post.answered = true;
+        delivery_answered(&peer->delivery, call->code);
+    }
     if (call->status == PARLEY_OK && call->parley_version != 0) {
         post_parley(peer, call->parley_batch_bytes);
         if (call->parley_message_bytes != 0)

@@ -206,13 +206,16 @@ void transfer_in_chunk(struct session *session, const struct envelope *envelope,
 {
     const struct json_limits limits = {.depth_max = session->runtime->options.json_depth_max,
                                        .bytes_max = (uint32_t)envelope->payload_len + 1};
-    const char *wrong = "malformed chunk";
     struct json_error error;
     struct json_doc doc;
+    parley_status status;
+    const char *wrong;
 
     json_init(&doc, &session->runtime->alloc);
-    if (json_scan(&doc, envelope->payload, envelope->payload_len, &limits, CHUNK_RECORD_DEPTH,
-                  &error) == PARLEY_OK)
+    status = json_scan(&doc, envelope->payload, envelope->payload_len, &limits,
+                       CHUNK_RECORD_DEPTH, &error);
+    wrong = status == PARLEY_ENOMEM ? NO_MEMORY : "malformed chunk";
+    if (status == PARLEY_OK)
         wrong = take(session, envelope, number, transport, &doc);
     json_fini(&doc);
     if (wrong != NULL)

@@ -561,6 +561,7 @@ static void a_sender_in_order_is_told_what_is_missing(void)
     CHECK_U64(add(&w, "x", 2, 4, "AAAA"), CHUNK_COMPLETE); /* the last one was kept */
     CHECK_STATUS(join(&w), OK);
     CHECK_U64(w.len, 12);
+    CHECK(chunks_missing_read("Handler error: CHUNKS_MISSING from 7", &from) && from == 7);
     CHECK(!chunks_missing_read("CHUNKS_MISSING from ", &from));
     CHECK(!chunks_missing_read("CHUNKS_MISSING from 1x", &from));
     CHECK(!chunks_missing_read("CHUNKS_MISSING from 99999999999", &from));
