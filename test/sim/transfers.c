@@ -78,7 +78,11 @@ static struct message_entry *message_in(const char *data, const char *end)
 static bool may_begin_anew(const struct transfer_entry *transfer)
 {
     const struct stream *stream = transfer->message->stream;
+    const parley_options *options = sim.setup.options;
 
+    if (options[stream->process->node->index].message_bytes_max >
+        options[stream->to].message_bytes_max)
+        return true; /* it was told to cut smaller pieces */
     return sim.setup.pairs[stream->process->node->index][stream->to].dialect ==
                PARLEY_DIALECT_AUTO &&
            transfer->last_index + 1 < transfer->total;
