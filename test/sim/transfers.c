@@ -293,12 +293,12 @@ static bool is_limited(const struct transfer_entry *transfer, const char *detail
 
     if (strcmp(detail, "transfer exceeds transfer_bytes_max") == 0)
         return message->payload_len > options->transfer_bytes_max;
-    if (strcmp(detail, "transfer has too many chunks") == 0)
+    if (strcmp(detail, "transfer exceeds transfer_chunks_max") == 0)
         return transfer->total > options->transfer_chunks_max;
     count = others_at(transfer, true, &bytes);
-    if (strcmp(detail, "too many unfinished transfers") == 0)
+    if (strcmp(detail, "more unfinished transfers than transfers_max") == 0)
         return count >= options->transfers_max;
-    if (strncmp(detail, "no memory for more transfers", 28) != 0)
+    if (strstr(detail, "transfer_memory_bytes_max") == NULL)
         return false;
     others_at(transfer, false, &bytes);
     return bytes + message->payload_len > options->transfer_memory_bytes_max / 2;
