@@ -81,7 +81,8 @@ static struct transfer_entry *begin(const char *id, struct message_entry *messag
     if (transfers_len == TRANSFERS_MAX || total > PIECES_MAX)
         promise_broken("too much for the simulator: %u transfers, %u chunks", transfers_len,
                        total);
-    if (message->transfer != NULL)
+    /* The first answer told of a parley: anew, in larger pieces. */
+    if (message->transfer != NULL && total >= message->transfer->total)
         promise_broken("message %u begins a second transfer", ledger_number(message));
     memcpy(transfer->id, id, ID_CHARS);
     transfer->message = message;
