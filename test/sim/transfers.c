@@ -73,8 +73,8 @@ static struct message_entry *message_in(const char *data, const char *end)
     return ledger_get((uint32_t)strtoul(found + sizeof(mark) - 1, NULL, 10));
 }
 
-/* Cut when nobody may have said yet what the receiver is, and not all of it sent: the answer
- * to the first chunk may change the cut. */
+/* Into no fewer pieces: the receiver takes less than the sender thought. Into fewer pieces it
+ * may be cut whenever the first answer tells of a parley. */
 static bool may_begin_anew(const struct transfer_entry *transfer)
 {
     const struct stream *stream = transfer->message->stream;
@@ -96,7 +96,8 @@ static struct transfer_entry *begin(const char *id, struct message_entry *messag
     if (transfers_len == TRANSFERS_MAX || total > PIECES_MAX)
         promise_broken("too much for the simulator: %u transfers, %u chunks", transfers_len,
                        total);
-    if (message->transfer != NULL && !may_begin_anew(message->transfer))
+    if (message->transfer != NULL && total >= message->transfer->total &&
+        !may_begin_anew(message->transfer))
         promise_broken("message %u begins a second transfer", ledger_number(message));
     if (message->transfer != NULL)
         transfer->rounds = message->transfer->rounds + 1;
