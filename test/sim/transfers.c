@@ -73,11 +73,19 @@ static struct message_entry *message_in(const char *data, const char *end)
     return ledger_get((uint32_t)strtoul(found + sizeof(mark) - 1, NULL, 10));
 }
 
-/* Cut before anybody had said what the receiver is, and not all of it sent: the answer to the
- * first chunk may change the cut. */
+/* Cut when nobody may have said yet what the receiver is, and not all of it sent: the answer
+ * to the first chunk may change the cut. */
 static bool may_begin_anew(const struct transfer_entry *transfer)
 {
-    return transfer->older && transfer->last_index + 1 < transfer->total;
+    const struct stream *stream = transfer->message->stream;
+    const parley_options *options = sim.setup.options;
+
+    if (options[stream->process->node->index].message_bytes_max >
+        options[stream->to].message_bytes_max)
+        return true; /* it was told to cut smaller pieces */
+    return sim.setup.pairs[stream->process->node->index][stream->to].dialect ==
+               PARLEY_DIALECT_AUTO &&
+           transfer->last_index + 1 < transfer->total;
 }
 
 static struct transfer_entry *begin(const char *id, struct message_entry *message,
