@@ -67,6 +67,7 @@ struct connection {
     uint64_t moved_ns;   /* when something was last written */
     size_t unread_bytes; /* of `first` and those after it */
     bool greeted;        /* before, nothing is written */
+    bool proven;         /* by a token of its own identity, to us (auth.h) */
     bool ack_due, closed;
     size_t acks_bytes;          /* of the next, what stands among the outgoing */
     _Atomic(bool) gone;         /* as `closed`, for the owners of sessions */

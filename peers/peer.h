@@ -134,6 +134,9 @@ struct post {
     char *body;
     size_t body_bytes;
     char *url_message, *url_messages;
+    char *authorization;   /* auth.h: a token of our identity; NULL: none yet */
+    uint64_t token_made_s; /* seconds of the wall clock */
+    uint32_t token_version;
     /* older peers */
     bool paced; /* configured so; a parley never is */
     struct pace pace;
@@ -161,6 +164,7 @@ struct peer {
     struct url url, ws_url; /* ws_url: path complete, without the query */
     char *authorization;    /* auth.h; NULL: no token */
     bool token_in_query;
+    bool identity_token; /* made as it is needed: for a dial, and in `post` */
     char session_id[37];
     uint8_t session_random[16];
 

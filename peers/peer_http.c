@@ -214,6 +214,10 @@ void post_start(struct peer *peer)
     uint64_t number;
     struct message *message = peer_next(peer, ROUTE_HTTP, &number);
 
+    if (message != NULL && auth_renew(peer) != PARLEY_OK) {
+        post_wait(peer, peer->runtime->options.http_backoff_ms);
+        return;
+    }
     if (message == NULL || !may_go(peer) || !write_request(peer, message, number, &out))
         return;
     http_call_clear(peer->runtime->http, &post->call);

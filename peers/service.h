@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "parley.h"
+#include "peers/auth.h"
 #include "peers/breaker.h"
 #include "peers/envelope.h"
 #include "peers/handlers.h"
@@ -21,6 +22,7 @@
 #include "peers/registry.h"
 #include "peers/session_table.h"
 #include "peers/transfer_in.h"
+#include "peers/trust.h"
 #include "runtime/actor.h"
 #include "runtime/alloc.h"
 #include "runtime/log.h"
@@ -103,12 +105,11 @@ struct bench {
     struct control close;                     /* CONTROL_CLOSE, once; then CONTROL_RETIRE */
     struct control hurry;                     /* CONTROL_HURRY, once */
     uint64_t hurry_ns;                        /* when that is asked for here */
-    uint32_t crowded_seen;            /* refused newcomers this worker has made room for */
-    uint32_t starved_seen;            /* refusals this worker's peers have been told of */
-    uint32_t requests;                /* at sessions, made here and not freed yet */
-    uint32_t rounds;                  /* of statistics, asked for by GET */
-    char caller[ENVELOPE_ID_MAX + 1]; /* whom the request being routed has proven to come
-                                         from; "": no tokens are asked for */
+    uint32_t crowded_seen;     /* refused newcomers this worker has made room for */
+    uint32_t starved_seen;     /* refusals this worker's peers have been told of */
+    uint32_t requests;         /* at sessions, made here and not freed yet */
+    uint32_t rounds;           /* of statistics, asked for by GET */
+    struct auth_caller caller; /* of the request being routed */
     bool closing, closed;
 };
 
@@ -119,6 +120,8 @@ struct parley {
     char *node_id;
     char *listen_host;
     char *jwt_secret;               /* auth.h; NULL: no tokens are asked for */
+    char *state_dir;                /* NULL: none */
+    struct trust trust;             /* trust.h: our identity, and whose keys we trust */
     struct breaker_limits breakers; /* from the options */
     bool loopback;                  /* listens on a loopback address only, or not at all */
     char parley_header[64];
