@@ -146,10 +146,12 @@ static void settle_fresh(struct trust_load *load)
         struct trust_entry *entry = load->fresh;
 
         load->fresh = entry->next;
-        if (trust_ring_find(load->ring, entry->id) == entry)
-            trust_log_gained(load->runtime, entry);
-        else
+        if (trust_ring_find(load->ring, entry->id) == entry) {
+            entry->next = load->gained;
+            load->gained = entry;
+        } else {
             trust_entry_free(&load->runtime->alloc, entry);
+        }
     }
 }
 
@@ -162,7 +164,8 @@ static void settle_present(struct trust_load *load)
 
         if (entry == NULL || trust_ring_find(load->ring, entry->id) == entry)
             continue;
-        trust_log_lost(load->runtime, entry);
+        entry->next_lost = load->lost;
+        load->lost = entry;
         trust_retire(load->runtime, &entry->garbage);
     }
 }
@@ -195,13 +198,9 @@ static bool same_self(const struct trust_load *load)
 
 static void settle_self(struct trust_load *load)
 {
-    char text[IDENTITY_FINGERPRINT_CHARS + 1] = "none";
-
-    if (same_self(load))
+    load->self_changed = !same_self(load);
+    if (!load->self_changed)
         return;
-    if (load->self != NULL)
-        identity_fingerprint(identity_public(load->self->identity), text);
-    log_info(&load->runtime->log, "identity: %s", text);
     trust_use_self(load->runtime, load->self);
     load->self = NULL;
 }
@@ -222,8 +221,32 @@ static parley_status apply(struct trust_load *load)
     trust_use_ring(load->runtime, load->ring);
     load->ring = NULL;
     settle_self(load);
+    load->runtime->trust.held++; /* tell() still looks at all of them */
     trust_changed(load->runtime);
     return PARLEY_OK;
+}
+
+static void tell_self(const struct trust_load *load)
+{
+    const struct identity *identity = trust_identity(load->runtime);
+    char text[IDENTITY_FINGERPRINT_CHARS + 1] = "none";
+
+    if (identity != NULL)
+        identity_fingerprint(identity_public(identity), text);
+    log_info(&load->runtime->log, "identity: %s", text);
+}
+
+/* With no lock held: a log may ask us something. */
+static void tell(struct trust_load *load)
+{
+    for (const struct trust_entry *entry = load->lost; entry != NULL; entry = entry->next_lost)
+        trust_log_key(load->runtime, entry->id, identity_key_bytes(entry->key),
+                      "is no longer trusted");
+    for (const struct trust_entry *entry = load->gained; entry != NULL; entry = entry->next)
+        trust_log_key(load->runtime, entry->id, identity_key_bytes(entry->key), "is trusted");
+    if (load->self_changed)
+        tell_self(load);
+    trust_release(load->runtime);
 }
 
 /* ---- Opening, and again ---- */
@@ -240,6 +263,8 @@ parley_status trust_open(struct parley *runtime, char *error, size_t error_len)
         status = trust_load_read(&load);
     if (status == PARLEY_OK)
         status = apply(&load);
+    if (status == PARLEY_OK)
+        tell(&load);
     trust_load_fini(&load);
     runtime->options.identity_file = runtime->options.trusted_keys_dir = NULL;
     runtime->options.identity_seed = NULL;
@@ -257,6 +282,8 @@ static parley_status reload(struct trust_load *load)
         status = apply(load);
         pthread_mutex_unlock(&runtime->trust.mutex);
         registry_unlock(&runtime->registry);
+        if (status == PARLEY_OK)
+            tell(load);
     }
     trust_load_fini(load);
     return status;

@@ -16,6 +16,9 @@ struct trust_load {
     struct trust_entry *fresh; /* of which the present ring has none like it */
     size_t fresh_len;
     struct trust_ring *ring; /* the next one */
+    /* for the log, once it is in use and no lock is held; linked by `next`, `next_lost` */
+    struct trust_entry *gained, *lost;
+    bool self_changed;
     char *error;
     size_t error_len;
 };
