@@ -52,6 +52,9 @@ void carrier_offer(struct connection *connection)
     if (connection->dialect == CONNECTION_UNKNOWN || connection->carried.value != 0 ||
         connection->closed || connection->ws->closing)
         return; /* one that is closing would displace the one that took its place */
+    /* what is for a peer goes to nobody who just bears its name, where names are proven */
+    if (connection_unproven(connection))
+        return;
     registry_lock(registry);
     peer = registry_find(registry, connection->entity);
     if (peer != NULL && !peer->has_url)
@@ -193,7 +196,10 @@ static bool send_single(struct peer *peer, struct message *message, uint64_t num
     if (note == NULL)
         return false;
     out.buffer = note->text;
-    older_put(peer, message, number, &out);
+    if (!older_put(peer, message, number, &out)) {
+        alloc_free(&peer->runtime->alloc, note);
+        return false;
+    }
     note->len = out.len;
     peer->bench->counts.wire_bytes_out += out.len;
     post_to_connection(peer->link.carrier, note);
@@ -229,7 +235,11 @@ static void fill_batches(struct peer *peer)
             return;
         }
         out.buffer = note->text;
-        peer_write_batch(peer, ROUTE_WEBSOCKET, UINT32_MAX, &out, &number);
+        if (peer_write_batch(peer, ROUTE_WEBSOCKET, UINT32_MAX, &out, &number) == 0) {
+            alloc_free(alloc, note);
+            peer->again_ns = worker_now_ns(peer->bench->worker) + NS_PER_MS;
+            return;
+        }
         note->len = out.len;
         peer->bench->counts.wire_bytes_out += out.len;
         post_to_connection(peer->link.carrier, note);
@@ -246,7 +256,10 @@ static bool fill_base(struct peer *peer)
     if (note == NULL)
         return false;
     out.buffer = note->text;
-    peer_write_base(peer, &out);
+    if (!peer_write_base(peer, &out)) {
+        alloc_free(&peer->runtime->alloc, note);
+        return false;
+    }
     note->len = out.len;
     peer->bench->counts.wire_bytes_out += out.len;
     post_to_connection(peer->link.carrier, note);

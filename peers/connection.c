@@ -69,6 +69,7 @@ static unsigned judge_caller(struct bench *bench, const struct ws_upgrade *upgra
         return 403;
     memcpy(entity, caller.sub, sizeof(caller.sub));
     connection->proven = caller.proven;
+    connection->named = true;
     return 0;
 }
 
@@ -236,7 +237,9 @@ void connection_opened(struct ws *ws)
 {
     struct connection *connection = connection_of(ws);
 
-    if (connection->entity[0] != '\0' && connection->session_id[0] != '\0')
+    /* one that still has to prove who it is takes no session over by naming it */
+    if (connection->entity[0] != '\0' && connection->session_id[0] != '\0' &&
+        !connection_unproven(connection))
         connection_attach(connection);
     else
         greet(connection);

@@ -170,6 +170,8 @@ struct peer {
 
     parley_preference preference;
     parley_dialect dialect;
+    parley_signatures signatures;
+    parley_security security_min;
     uint32_t ttl_ms;
     uint32_t mailbox_messages_max;
     uint64_t mailbox_bytes_max;
@@ -263,13 +265,21 @@ struct envelope_fields;
 void peer_fields(struct peer *peer, struct message *message, uint64_t number,
                  uint64_t timestamp_us, struct envelope_fields *ret_fields);
 
+/** Signs a complete envelope, where this peer's are signed. @return false: out of memory */
+struct signed_texts;
+bool peer_sign(struct peer *peer, struct envelope_fields *fields, struct signed_texts *texts);
+
 /**
  * Writes the next messages of `route` as a batch and takes them.
  *
  * @param messages_max at most so many
  * @param ret_last     number of the last one
- * @return messages written; 0: none fits, or none goes this way (the buffer is then of no use)
+ * @return messages written; 0: none fits, none goes this way, or there is no memory (the
+ * buffer is then of no use)
  */
+#define PEER_SIGNED_MAX                                                  \
+    32 /* signed messages in one batch: some milliseconds on either side \
+        */
 struct json_out;
 size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_max,
                         struct json_out *out, uint64_t *ret_last);
@@ -278,9 +288,9 @@ size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_m
  *  up the acknowledgement of what came after it until the sender is known to have given it up,
  *  and there may be nothing else to send. */
 bool peer_base_due(const struct peer *peer);
-/** Writes that batch, in PEER_BASE_ROOM bytes. */
+/** Writes that batch, in PEER_BASE_ROOM bytes. @return false: out of memory */
 #define PEER_BASE_ROOM 512
-void peer_write_base(struct peer *peer, struct json_out *out);
+bool peer_write_base(struct peer *peer, struct json_out *out);
 
 /** The message the cursor is at, and the number it has or is about to get; NULL: none, or it
  *  goes another way than `route`. */
@@ -387,8 +397,8 @@ struct message *older_next(struct peer *peer, uint64_t *ret_number);
 size_t older_room(const struct message *message);
 /** Whether it may go now; if not, the timer is to come back. */
 bool older_turn(struct peer *peer);
-/** Writes its frame and takes it. */
-void older_put(struct peer *peer, struct message *message, uint64_t number,
+/** Writes its frame and takes it. @return false: out of memory, nothing was written */
+bool older_put(struct peer *peer, struct message *message, uint64_t number,
                struct json_out *out);
 void older_fill(struct peer *peer, struct ws_batch *batch);
 void older_ping(struct peer *peer);

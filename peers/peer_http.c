@@ -13,6 +13,7 @@
 #include "peers/auth.h"
 #include "peers/envelope.h"
 #include "peers/peer.h"
+#include "peers/signature.h"
 #include "runtime/clock.h"
 
 /* What the older service takes, with room to spare: it blocks whoever sends more than 1 a
@@ -66,11 +67,13 @@ void post_fini(struct peer *peer)
 
 /* ---- The request ---- */
 
-static void write_single(struct peer *peer, struct message *message, uint64_t number,
+/* @return false: out of memory */
+static bool write_single(struct peer *peer, struct message *message, uint64_t number,
                          struct json_out *out)
 {
     uint8_t nonce[16];
     struct envelope_fields fields;
+    struct signed_texts texts;
     char message_id[37];
 
     peer_fields(peer, message, number, clock_wall_us(), &fields);
@@ -80,9 +83,12 @@ static void write_single(struct peer *peer, struct message *message, uint64_t nu
     fields.version = peer->post.version == POST_1_0 ? "1.0" : "0.3";
     fields.message_id = message_id;
     assert(fields.payload != NULL); /* nothing is outstanding: the front is never a void */
+    if (!peer_sign(peer, &fields, &texts))
+        return false;
     envelope_write(out, &fields);
     delivery_take(&peer->delivery, &message->delivery);
     peer->post.last = number;
+    return true;
 }
 
 static bool keep_body(struct peer *peer, const struct json_out *out)
@@ -188,6 +194,7 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
                           struct json_out *out)
 {
     struct post *post = &peer->post;
+    bool written;
 
     out->capacity = body_room(peer, message);
     post->batch = post->parley && peer->runtime->options.parley_protocol;
@@ -196,10 +203,11 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
     peer->delivery.recognises = post->parley && !post->unnumbered;
     note_attempt(post, message, number);
     if (post->batch)
-        peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, out, &post->last);
+        written = peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, out,
+                                   &post->last) > 0;
     else
-        write_single(peer, message, number, out);
-    if (keep_body(peer, out))
+        written = write_single(peer, message, number, out);
+    if (written && keep_body(peer, out))
         return true;
     post_undone(peer);
     delivery_lost(&peer->delivery);

@@ -15,10 +15,12 @@
 #include "parley.h"
 #include "peers/auth.h"
 #include "peers/breaker.h"
+#include "peers/canonical.h"
 #include "peers/envelope.h"
 #include "peers/handlers.h"
 #include "peers/json.h"
 #include "peers/limit.h"
+#include "peers/nonces.h"
 #include "peers/registry.h"
 #include "peers/session_table.h"
 #include "peers/transfer_in.h"
@@ -92,7 +94,8 @@ struct bench {
     struct actor actor; /* where other threads reach this worker itself */
     struct parley *runtime;
     struct worker *worker;
-    struct json_doc doc; /* scans what arrives on this worker */
+    struct json_doc doc;        /* scans what arrives on this worker */
+    struct canonical canonical; /* what signatures on this worker cover */
     struct random_pool random;
     char *scratch; /* a frame or body being written */
     size_t scratch_bytes;
@@ -138,6 +141,7 @@ struct parley {
     struct transfers_in transfers; /* chunks of unfinished ones */
     struct handlers handlers;
     struct limit_table limits;
+    struct nonces nonces; /* against replay */
 
     _Atomic(uint32_t) starved;     /* refusals because the runtime's own bound was reached */
     _Atomic(uint32_t) crowded;     /* newcomers refused because every session seemed in use */
