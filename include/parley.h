@@ -161,6 +161,36 @@ typedef enum parley_rates {
     PARLEY_RATES_OFF = 2,
 } parley_rates;
 
+/** What becomes of messages without a signature of their sender's trusted key. */
+typedef enum parley_signatures {
+    PARLEY_SIGNATURES_AUTO = 0,     /**< required when the node listens beyond loopback, else
+                                         optional; of a peer: as the node's setting */
+    PARLEY_SIGNATURES_REQUIRED = 1, /**< they are refused */
+    PARLEY_SIGNATURES_OPTIONAL = 2, /**< they are taken; a signature that is there must be
+                                         right where the sender's key is trusted */
+    PARLEY_SIGNATURES_OFF = 3,      /**< nothing is signed, and no signature looked at */
+} parley_signatures;
+
+/** Whether sessions are negotiated, in which frames are sealed. */
+typedef enum parley_sessions {
+    PARLEY_SESSIONS_AUTO = 0, /**< where both sides have an identity and trust the other's */
+    PARLEY_SESSIONS_OFF = 1,
+} parley_sessions;
+
+/** The least protection under which messages to a peer may travel, and come from it. */
+typedef enum parley_security {
+    PARLEY_SECURITY_OFF = 0,
+    PARLEY_SECURITY_SIGNED = 1, /**< each message signed, for its recipient */
+    PARLEY_SECURITY_SEALED = 2, /**< encrypted, within a session of both identities */
+} parley_security;
+
+/** How payloads to an older peer are encrypted. Between parleys sessions do that. */
+typedef enum parley_encryption {
+    PARLEY_ENCRYPTION_NONE = 0,
+    PARLEY_ENCRYPTION_PAYLOAD = 1, /**< by both identities alone */
+    PARLEY_ENCRYPTION_SESSION = 2, /**< within a session of the three-way handshake */
+} parley_encryption;
+
 /** How an accepted message ended. The last three mean: not known delivered. */
 typedef enum parley_outcome {
     PARLEY_DELIVERED = 1, /**< the peer's handler took it */
@@ -240,15 +270,22 @@ typedef struct parley_peer_options {
     bool preference_set; /**< false: the runtime's preference */
     parley_dialect dialect;
     parley_envelope_version envelope_version;
-    bool pace;             /**< keep to what an older peer takes; a parley is never paced */
-    uint32_t rate_per_min; /**< messages a minute to an older peer after the burst; 0: what
-                                older peers are known to take */
-    uint32_t rate_burst;   /**< messages at once after a pause; 0: as above */
-    const char *token;     /**< said as `Authorization: Bearer`, at most 4,096 printable
-                                characters without spaces; NULL: none */
-    bool token_in_query;   /**< and as `token=` in the WebSocket's URL, for older servers; the
-                                URL's path is then at most 2,000 bytes long */
-    const char *ws_url;    /**< NULL: derived from the peer's URL */
+    bool pace;              /**< keep to what an older peer takes; a parley is never paced */
+    uint32_t rate_per_min;  /**< messages a minute to an older peer after the burst; 0: what
+                                 older peers are known to take */
+    uint32_t rate_burst;    /**< messages at once after a pause; 0: as above */
+    const char *token;      /**< said as `Authorization: Bearer`, at most 4,096 printable
+                                 characters without spaces; NULL: none */
+    bool token_in_query;    /**< and as `token=` in the WebSocket's URL, for older servers; the
+                                 URL's path is then at most 2,000 bytes long */
+    const char *ws_url;     /**< NULL: derived from the peer's URL */
+    const char *public_key; /**< its identity: an Ed25519 key as 64 hex digits; NULL: not
+                                 known, or in security.trusted_keys_dir */
+    bool identity_token; /**< where there is no `token`: show one of our own identity, made for
+                              this peer and valid for 300 s */
+    parley_signatures signatures;
+    parley_security security_min;
+    parley_encryption encryption;
     uint32_t mailbox_messages_max; /**< 0: the runtime's setting, as for the next ones */
     uint64_t mailbox_bytes_max;
     uint32_t ttl_ms;
@@ -330,8 +367,17 @@ typedef struct parley_options {
     uint32_t breaker_successes; /**< of them, after which all is as before */
 
     /* security */
-    const char *jwt_secret; /**< that callers' tokens are signed with; NULL: no tokens */
-    bool token_in_query;    /**< accept a token as `token=` in the URL, too */
+    const char *jwt_secret;    /**< that callers' tokens are signed with; NULL: no tokens */
+    bool token_in_query;       /**< accept a token as `token=` in the URL, too */
+    bool tokens_required;      /**< callers have to show a token, also without `jwt_secret` */
+    const char *identity_file; /**< this node's private key, as parley_key_create() writes
+                                    it; NULL: none, nothing is signed */
+    const char *trusted_keys_dir; /**< of files ENTITY.pub; NULL: none */
+    parley_signatures signatures;
+    parley_sessions sessions;
+    const char *state_dir; /**< where what must survive a restart is kept; NULL: nowhere */
+    uint32_t clock_skew_s;
+    uint32_t nonce_window_s;
 
     /* limits */
     uint32_t message_bytes_max;
@@ -359,6 +405,8 @@ typedef struct parley_options {
     size_t peers_len;
 
     /* not in the file */
+    const uint8_t *identity_seed; /**< 32 random bytes in place of `identity_file`: the private
+                                       key itself. Copied; the caller's to wipe. NULL: none */
     parley_message_fn on_message; /**< as parley_on_message() with NULL `type` sets it, but
                                        there before the first connection; may be NULL */
     void *on_message_user;

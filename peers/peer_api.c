@@ -26,7 +26,10 @@ parley_status parley_peer_add(parley *runtime, const char *id, const char *url,
     if (options != NULL)
         memcpy(&own, options, options->size < sizeof(own) ? options->size : sizeof(own));
     if ((unsigned)own.preference > PARLEY_HTTP_ONLY ||
-        (unsigned)own.dialect > PARLEY_DIALECT_SERVICE)
+        (unsigned)own.dialect > PARLEY_DIALECT_SERVICE ||
+        (unsigned)own.signatures > PARLEY_SIGNATURES_OFF ||
+        (unsigned)own.security_min > PARLEY_SECURITY_SEALED ||
+        (unsigned)own.encryption > PARLEY_ENCRYPTION_SESSION)
         return PARLEY_EINVAL;
     if (atomic_load_explicit(&runtime->draining, memory_order_relaxed)) /* a hint is enough */
         return PARLEY_ECLOSED;

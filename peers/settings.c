@@ -66,6 +66,37 @@ static const char *const rates_names[] = {
     NULL,
 };
 
+static const char *const signatures_names[] = {
+    [PARLEY_SIGNATURES_AUTO] = "auto",
+    [PARLEY_SIGNATURES_REQUIRED] = "required",
+    [PARLEY_SIGNATURES_OPTIONAL] = "optional",
+    [PARLEY_SIGNATURES_OFF] = "off",
+    NULL,
+};
+
+static const char *const sessions_names[] = {
+    [PARLEY_SESSIONS_AUTO] = "auto",
+    [PARLEY_SESSIONS_OFF] = "off",
+    NULL,
+};
+
+static const char *const security_names[] = {
+    [PARLEY_SECURITY_OFF] = "off",
+    [PARLEY_SECURITY_SIGNED] = "signed",
+    [PARLEY_SECURITY_SEALED] = "sealed",
+    NULL,
+};
+
+static const char *const encryption_names[] = {
+    [PARLEY_ENCRYPTION_NONE] = "none",
+    [PARLEY_ENCRYPTION_PAYLOAD] = "payload",
+    [PARLEY_ENCRYPTION_SESSION] = "session",
+    NULL,
+};
+
+static_assert(sizeof(parley_signatures) == 4 && sizeof(parley_sessions) == 4 &&
+                  sizeof(parley_security) == 4 && sizeof(parley_encryption) == 4,
+              "enums are stored as 32 bits");
 static_assert(sizeof(parley_preference) == 4 && sizeof(parley_dialect) == 4 &&
                   sizeof(parley_envelope_version) == 4 && sizeof(parley_probing) == 4 &&
                   sizeof(parley_unhealthy_policy) == 4 && sizeof(parley_rates) == 4,
@@ -217,6 +248,26 @@ static const struct setting table[] = {
      .text = "secret that callers' tokens are signed with (HS256); unset: no tokens asked for"},
     {.path = "security.token_in_query", BOOL(token_in_query, false),
      .text = "true: a token may stand in the URL, as older clients do it"},
+    {.path = "security.tokens_required", BOOL(tokens_required, false),
+     .text = "true: callers show a token, also where there is no jwt_secret"},
+    {.path = "security.identity_file", TEXT(identity_file, SETTING_PATH),
+     .text = "this node's private key, as parley keygen writes it; unset: it has none"},
+    {.path = "security.trusted_keys_dir", TEXT(trusted_keys_dir, SETTING_PATH),
+     .text = "directory of others' public keys, ENTITY.pub; unset: only those of peers"},
+    {.path = "security.signatures", .type = SETTING_ENUM,
+     .offset = offsetof(parley_options, signatures), .maximum = PARLEY_SIGNATURES_OFF,
+     .initial = PARLEY_SIGNATURES_AUTO, .names = signatures_names,
+     .text = "of messages; auto: required when listening beyond loopback, else optional"},
+    {.path = "security.sessions", .type = SETTING_ENUM,
+     .offset = offsetof(parley_options, sessions), .maximum = PARLEY_SESSIONS_OFF,
+     .initial = PARLEY_SESSIONS_AUTO, .names = sessions_names,
+     .text = "sealed connections; auto: where both sides trust the other's key"},
+    {.path = "security.state_dir", TEXT(state_dir, SETTING_PATH),
+     .text = "directory that keeps what was seen across restarts; unset: it is forgotten"},
+    {.path = "security.clock_skew_s", NUMBER(clock_skew_s, 1, 3600, 60),
+     .text = "seconds that others' clocks may differ from this one"},
+    {.path = "security.nonce_window_s", NUMBER(nonce_window_s, 1, DAY_MS / 1000, 300),
+     .text = "seconds that a signed message is remembered, so that it is taken once"},
 
     {.path = "limits", .type = SETTING_SECTION, .text = "what this node takes from others"},
     {.path = "limits.message_bytes_max", NUMBER(message_bytes_max, KIB, 64 * MIB, MIB),
@@ -305,6 +356,23 @@ static const struct setting table[] = {
     {.path = "peers[].token_in_query",
      BOOL_OF(parley_peer_entry, options.token_in_query, false),
      .text = "true: show it in the WebSocket's URL, too, as older servers want it"},
+    {.path = "peers[].public_key", TEXT_OF(parley_peer_entry, options.public_key, SETTING_KEY),
+     .text = "the peer's identity; unset: security.trusted_keys_dir may have it"},
+    {.path = "peers[].identity_token",
+     BOOL_OF(parley_peer_entry, options.identity_token, false),
+     .text = "true: show it a token of this node's identity, where token is unset"},
+    {.path = "peers[].signatures", .type = SETTING_ENUM,
+     .offset = offsetof(parley_peer_entry, options.signatures),
+     .maximum = PARLEY_SIGNATURES_OFF, .initial = PARLEY_SIGNATURES_AUTO,
+     .names = signatures_names, .text = "of its messages; auto: security.signatures"},
+    {.path = "peers[].security_min", .type = SETTING_ENUM,
+     .offset = offsetof(parley_peer_entry, options.security_min),
+     .maximum = PARLEY_SECURITY_SEALED, .initial = PARLEY_SECURITY_OFF,
+     .names = security_names, .text = "least protection of messages to it and from it"},
+    {.path = "peers[].encryption", .type = SETTING_ENUM,
+     .offset = offsetof(parley_peer_entry, options.encryption),
+     .maximum = PARLEY_ENCRYPTION_SESSION, .initial = PARLEY_ENCRYPTION_NONE,
+     .names = encryption_names, .text = "of payloads, where it is an older peer"},
     {.path = "peers[].mailbox_messages_max",
      PEER_NUMBER(mailbox_messages_max, 0, MAILBOX_MESSAGES_MAX),
      .text = "messages without a result; 0: runtime.mailbox_messages_max"},

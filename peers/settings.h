@@ -32,6 +32,8 @@ enum setting_type {
     SETTING_ADDRESS,
     SETTING_URL,
     SETTING_SECRET, /* never shown */
+    SETTING_PATH,   /* of a file or directory */
+    SETTING_KEY,    /* public, in hex */
 };
 
 struct setting {

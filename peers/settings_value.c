@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "peers/identity.h"
 #include "transport/url.h"
 
 #define ID_BYTES_MAX 128
@@ -18,7 +19,8 @@
 bool setting_is_text(const struct setting *setting)
 {
     return setting->type == SETTING_ID || setting->type == SETTING_ADDRESS ||
-           setting->type == SETTING_URL || setting->type == SETTING_SECRET;
+           setting->type == SETTING_URL || setting->type == SETTING_SECRET ||
+           setting->type == SETTING_PATH || setting->type == SETTING_KEY;
 }
 
 /* ---- In and out of the structure ---- */
@@ -130,6 +132,8 @@ bool setting_parse(const struct setting *setting, const char *text,
     case SETTING_ADDRESS:
     case SETTING_URL:
     case SETTING_SECRET:
+    case SETTING_PATH:
+    case SETTING_KEY:
         value.text = text;
         break;
     }
@@ -183,20 +187,39 @@ static bool url_allowed(const char *text)
     return url_parse(text, &url, NULL, 0) == PARLEY_OK;
 }
 
+static bool key_allowed(const char *text)
+{
+    uint8_t key[IDENTITY_KEY_BYTES];
+
+    return identity_from_hex(text, strlen(text), key) && identity_key_acceptable(key);
+}
+
+static bool text_allowed(enum setting_type type, const char *text)
+{
+    if (text == NULL)
+        return true;
+    if (strnlen(text, SETTING_TEXT_MAX + 1) > SETTING_TEXT_MAX)
+        return false;
+    switch (type) {
+    case SETTING_ID:
+        return id_allowed(text);
+    case SETTING_SECRET:
+        return secret_allowed(text);
+    case SETTING_ADDRESS:
+        return address_allowed(text);
+    case SETTING_KEY:
+        return key_allowed(text);
+    case SETTING_PATH:
+        return text[0] != '\0';
+    default:
+        return url_allowed(text);
+    }
+}
+
 bool setting_allows(const struct setting *setting, struct setting_value value)
 {
-    if (setting_is_text(setting)) {
-        if (value.text == NULL)
-            return true;
-        if (strnlen(value.text, SETTING_TEXT_MAX + 1) > SETTING_TEXT_MAX)
-            return false;
-        if (setting->type == SETTING_ID)
-            return id_allowed(value.text);
-        if (setting->type == SETTING_SECRET)
-            return secret_allowed(value.text);
-        return setting->type == SETTING_ADDRESS ? address_allowed(value.text)
-                                                : url_allowed(value.text);
-    }
+    if (setting_is_text(setting))
+        return text_allowed(setting->type, value.text);
     return (setting->zero && value.number == 0) ||
            (value.number >= setting->minimum && value.number <= setting->maximum);
 }
@@ -250,6 +273,12 @@ void setting_expected(const struct setting *setting, char *buffer, size_t len)
         break;
     case SETTING_SECRET:
         snprintf(buffer, len, "1 to %d printable characters without spaces", SETTING_TEXT_MAX);
+        break;
+    case SETTING_PATH:
+        snprintf(buffer, len, "a path of 1 to %d characters", SETTING_TEXT_MAX);
+        break;
+    case SETTING_KEY:
+        snprintf(buffer, len, "an Ed25519 public key as %d hex digits", IDENTITY_KEY_HEX);
         break;
     }
 }

@@ -145,8 +145,8 @@ static void both_maps_to_x25519_hold(void)
 static void check_signed(const char *text, const char *signature_b64)
 {
     uint8_t signature[64];
-    char expected[66];
-    size_t expected_len;
+    char expected[66] = {0};
+    size_t expected_len = 0;
 
     CHECK_STATUS(identity_sign(ours[0], text, strlen(text), signature), OK);
     CHECK(strlen(signature_b64) == 88 &&

@@ -56,6 +56,13 @@ static void defaults_are_the_documented_ones(void)
     CHECK_U64(options.connections_max, 20000);
     CHECK_U64(options.guests_max, 1024);
     CHECK_U64(options.session_idle_s, 3600);
+    CHECK(options.identity_file == NULL && options.trusted_keys_dir == NULL);
+    CHECK(options.identity_seed == NULL && options.state_dir == NULL);
+    CHECK(!options.tokens_required);
+    CHECK_U64(options.signatures, PARLEY_SIGNATURES_AUTO);
+    CHECK_U64(options.sessions, PARLEY_SESSIONS_AUTO);
+    CHECK_U64(options.clock_skew_s, 60);
+    CHECK_U64(options.nonce_window_s, 300);
     CHECK(options.peers == NULL && options.peers_len == 0);
     CHECK(options.allocator == NULL && options.log == NULL);
 }
@@ -250,6 +257,8 @@ static void options_in_code_are_checked_against_every_bound(void)
     }
 }
 
+#define ZERO62 "00000000000000000000000000000000000000000000000000000000000000"
+
 static void options_in_code_are_refused_by_name(void)
 {
     parley_peer_entry peers[2] = {{.id = "a"}, {.id = "b"}};
@@ -275,6 +284,15 @@ static void options_in_code_are_refused_by_name(void)
     CHECK_STATUS(settings_check(&options, error, sizeof(error)), EINVAL);
     CHECK_TEXT(error, "peers[1].dialect: expected auto, parley, manager or service, found 9");
     peers[1].options.dialect = PARLEY_DIALECT_AUTO;
+    peers[1].options.public_key = "01" ZERO62; /* the neutral point */
+    CHECK_STATUS(settings_check(&options, error, sizeof(error)), EINVAL);
+    CHECK_CONTAINS(error, "peers[1].public_key: expected an Ed25519 public key as 64 hex "
+                          "digits, found 0100000000");
+    peers[1].options.public_key = "58" ZERO62 "00";
+    CHECK_STATUS(settings_check(&options, error, sizeof(error)), EINVAL);
+    peers[1].options.public_key =
+        "D75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    CHECK_STATUS(settings_check(&options, error, sizeof(error)), OK);
     options.listen_host = "example.org";
     CHECK_STATUS(settings_check(&options, error, sizeof(error)), EINVAL);
     CHECK_TEXT(error, "node.listen_host: expected a numeric IPv4 or IPv6 address, found "
