@@ -28,7 +28,8 @@ BENCH_SRC := $(wildcard bench/*.c)
 RIVAL_SRC := $(wildcard bench/rivals/*.c)
 TEST_SRC  := $(sort $(wildcard test/test_*.c test/*/test_*.c))
 TEST_LIB  := test/check.c
-HELPERS   := $(BUILD)/test/differential/json_judge $(BUILD)/test/interop/driver
+HELPERS   := $(BUILD)/test/differential/json_judge $(BUILD)/test/differential/canonical_judge \
+             $(BUILD)/test/interop/driver
 FAULTS_SRC := $(wildcard test/faults/*.c)
 FUZZ_SRC  := $(sort $(wildcard test/fuzz/*.c))
 SIM_SRC   := $(wildcard test/sim/*.c)

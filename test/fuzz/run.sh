@@ -12,7 +12,7 @@ jobs=${FUZZ_JOBS:-2}
 coverage_min=90
 parsers="peers/json.c peers/json_keys.c peers/json_read.c peers/json_write.c
     peers/envelope.c peers/batch.c peers/control.c peers/wire.c peers/wire_time.c
-    peers/names.c peers/query.c peers/config_yaml.c peers/config_value.c
+    peers/canonical.c peers/canonical_number.c peers/names.c peers/query.c peers/config_yaml.c peers/config_value.c
     peers/delivery.c peers/receive.c peers/deadlines.c
     peers/chunk.c peers/chunk_in.c peers/base64.c
     peers/jwt.c peers/older.c peers/older_out.c
