@@ -6,7 +6,7 @@
  */
 #include "peers/handshake.h"
 #include "test/check.h"
-#include "test/peers/vectors.h"
+#include "test/peers/vector_members.h"
 #include "test/runtime/fail_alloc.h"
 
 #define NOW  UINT64_C(1000000000)
@@ -255,13 +255,13 @@ static void test_six_step_vector(void)
     for (int i = 0; i < 6; i++) {
         const cJSON *step = cJSON_GetArrayItem(steps, i);
         const cJSON *id = cJSON_GetArrayItem(cJSON_GetObjectItem(all, "identities"), i % 2);
-        const char *text = vector_text(step, "wire_json");
+        const char *text = member_text(step, "wire_json");
         struct handshake_message message;
         struct identity_key *key = NULL;
         struct json_error error;
         uint8_t bytes[32];
 
-        vector_hex(id, "ed25519_public", bytes);
+        member_hex(id, "ed25519_public", bytes);
         CHECK_STATUS(identity_key_new(&alloc, bytes, &key), OK);
         CHECK_STATUS(
             json_scan(&doc, text, strlen(text), &limits, HANDSHAKE_RECORD_DEPTH, &error), OK);

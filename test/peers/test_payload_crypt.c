@@ -5,7 +5,7 @@
 #include "peers/identity.h"
 #include "peers/payload_crypt.h"
 #include "test/check.h"
-#include "test/peers/vectors.h"
+#include "test/peers/vector_members.h"
 
 static struct alloc alloc;
 static struct crypto crypto;
@@ -60,9 +60,9 @@ static void identity_key_of(const cJSON *vector, uint8_t key[32])
 {
     uint8_t shared[32], expected[32];
 
-    vector_hex(vector, "x25519_shared", shared);
+    member_hex(vector, "x25519_shared", shared);
     CHECK(payload_key_by_identity(&crypto, shared, key));
-    CHECK_BYTES(key, 32, expected, vector_hex(vector, "key", expected));
+    CHECK_BYTES(key, 32, expected, member_hex(vector, "key", expected));
 }
 
 static void session_key_of(const cJSON *all, uint8_t key[32])
@@ -70,10 +70,10 @@ static void session_key_of(const cJSON *all, uint8_t key[32])
     const cJSON *vector = cJSON_GetObjectItem(all, "e2e_session_keys");
     uint8_t own[32], other[32], expected[32];
 
-    vector_hex(vector, "ephemeral_private_b", own);
-    vector_hex(vector, "ephemeral_public_a", other);
+    member_hex(vector, "ephemeral_private_b", own);
+    member_hex(vector, "ephemeral_public_a", other);
     CHECK_STATUS(payload_key_by_session(&crypto, own, other, key), OK);
-    CHECK_BYTES(key, 32, expected, vector_hex(vector, "encryption_key", expected));
+    CHECK_BYTES(key, 32, expected, member_hex(vector, "encryption_key", expected));
 }
 
 static void test_encrypted_payload(void)
@@ -83,7 +83,7 @@ static void test_encrypted_payload(void)
     const cJSON *twelve = cJSON_GetObjectItem(vector, "also_opens_with_12_byte_nonce");
     char *payload = text_of(vector, "payload"), buffer[1024], plain[256];
     struct json_out out = {.buffer = buffer, .capacity = sizeof(buffer)};
-    const char *text = vector_text(vector, "plaintext_utf8");
+    const char *text = member_text(vector, "plaintext_utf8");
     uint8_t key[32], expected[128], made[128];
     cJSON *parsed, *again;
 
@@ -96,8 +96,8 @@ static void test_encrypted_payload(void)
     buffer[out.len] = '\0';
     parsed = cJSON_Parse(buffer);
     again = cJSON_GetObjectItem(parsed, "_encrypted_payload");
-    CHECK_BYTES(made, vector_base64(again, "ciphertext", made), expected,
-                vector_hex(twelve, "ciphertext_and_tag", expected));
+    CHECK_BYTES(made, member_base64(again, "ciphertext", made), expected,
+                member_hex(twelve, "ciphertext_and_tag", expected));
     CHECK_STATUS(decrypt(buffer, key, PAYLOAD_BY_IDENTITY, plain, sizeof(plain)), OK);
     CHECK_TEXT(plain, text);
     end();
@@ -116,11 +116,11 @@ static void test_identities_agree(void)
     struct identity *identity = NULL;
 
     begin();
-    vector_hex(cJSON_GetArrayItem(ids, 0), "seed", seed);
-    vector_hex(cJSON_GetArrayItem(ids, 1), "ed25519_public", other);
+    member_hex(cJSON_GetArrayItem(ids, 0), "seed", seed);
+    member_hex(cJSON_GetArrayItem(ids, 1), "ed25519_public", other);
     CHECK_STATUS(identity_new(&alloc, seed, &identity), OK);
     CHECK_STATUS(identity_shared(identity, other, shared), OK);
-    CHECK_BYTES(shared, 32, expected, vector_hex(vector, "x25519_shared", expected));
+    CHECK_BYTES(shared, 32, expected, member_hex(vector, "x25519_shared", expected));
     identity_free(identity);
     end();
     cJSON_Delete(all);
@@ -137,7 +137,7 @@ static void test_e2e_message(void)
     begin();
     session_key_of(all, key);
     CHECK_STATUS(decrypt(payload, key, PAYLOAD_BY_SESSION, plain, sizeof(plain)), OK);
-    CHECK_TEXT(plain, vector_text(vector, "plaintext_utf8"));
+    CHECK_TEXT(plain, member_text(vector, "plaintext_utf8"));
     CHECK_STATUS(decrypt(payload, other_key, PAYLOAD_BY_SESSION, plain, sizeof(plain)),
                  EREFUSED);
     CHECK(

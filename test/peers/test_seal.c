@@ -9,7 +9,7 @@
 
 #include "peers/seal.h"
 #include "test/check.h"
-#include "test/peers/vectors.h"
+#include "test/peers/vector_members.h"
 
 #define TEXT "{\"type\":\"batch\"}"
 
@@ -89,12 +89,12 @@ static void test_known_answers(void)
 
     begin(&both);
     sealed = seal_text(&both.out, TEXT, &len);
-    CHECK_BYTES(sealed, len, expected, from_hex(first, expected));
+    CHECK_BYTES(sealed, len, expected, vector_hex(first, expected));
     free(sealed);
     make(&http, SEAL_BY_RESPONDER, SEAL_HTTP, 7, true);
     memcpy(frame + SEAL_HEADER_BYTES, TEXT, strlen(TEXT));
     CHECK_STATUS(seal_close_as(&http, 5, frame, strlen(TEXT)), OK);
-    CHECK_BYTES(frame, strlen(TEXT) + SEAL_OVERHEAD, expected, from_hex(later, expected));
+    CHECK_BYTES(frame, strlen(TEXT) + SEAL_OVERHEAD, expected, vector_hex(later, expected));
     seal_fini(&http);
     end(&both);
 }
@@ -213,14 +213,14 @@ static void test_hkdf(void)
 
     CHECK_STATUS(crypto_init(&crypto), OK);
     memset(secret, 0x0b, sizeof(secret));
-    from_hex("000102030405060708090a0b0c", salt);
-    from_hex("f0f1f2f3f4f5f6f7f8f9", info);
+    vector_hex("000102030405060708090a0b0c", salt);
+    vector_hex("f0f1f2f3f4f5f6f7f8f9", info);
     CHECK(crypto_hkdf_extract(&crypto, salt, sizeof(salt), secret, sizeof(secret), prk));
     CHECK(crypto_hkdf_expand(&crypto, prk, info, sizeof(info), okm, sizeof(okm)));
-    CHECK_BYTES(okm, sizeof(okm), expected, from_hex(okm1, expected));
+    CHECK_BYTES(okm, sizeof(okm), expected, vector_hex(okm1, expected));
     CHECK(crypto_hkdf_extract(&crypto, NULL, 0, secret, sizeof(secret), prk));
     CHECK(crypto_hkdf_expand(&crypto, prk, "", 0, okm, sizeof(okm)));
-    CHECK_BYTES(okm, sizeof(okm), expected, from_hex(okm3, expected));
+    CHECK_BYTES(okm, sizeof(okm), expected, vector_hex(okm3, expected));
     crypto_fini(&crypto);
 }
 
@@ -239,7 +239,7 @@ static void test_small_order_refused(void)
     uint8_t point[32], shared[32];
 
     for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
-        from_hex(points[i], point);
+        vector_hex(points[i], point);
         CHECK_STATUS(crypto_x25519(keys.secret, point, shared), EREFUSED);
     }
 }
@@ -250,14 +250,14 @@ static void test_e2e_session_keys(void)
     const cJSON *vector = cJSON_GetObjectItem(all, "e2e_session_keys");
     uint8_t own[32], other[32], shared[32], boxed[32], expected[32];
 
-    vector_hex(vector, "ephemeral_private_a", own);
+    member_hex(vector, "ephemeral_private_a", own);
     CHECK(crypto_x25519_public(own, other));
-    CHECK_BYTES(other, 32, expected, vector_hex(vector, "ephemeral_public_a", expected));
-    vector_hex(vector, "ephemeral_public_b", other);
+    CHECK_BYTES(other, 32, expected, member_hex(vector, "ephemeral_public_a", expected));
+    member_hex(vector, "ephemeral_public_b", other);
     CHECK_STATUS(crypto_x25519(own, other, shared), OK);
-    CHECK_BYTES(shared, 32, expected, vector_hex(vector, "x25519_raw", expected));
+    CHECK_BYTES(shared, 32, expected, member_hex(vector, "x25519_raw", expected));
     crypto_hsalsa20(shared, boxed);
-    CHECK_BYTES(boxed, 32, expected, vector_hex(vector, "hsalsa20_box_shared_key", expected));
+    CHECK_BYTES(boxed, 32, expected, member_hex(vector, "hsalsa20_box_shared_key", expected));
     cJSON_Delete(all);
 }
 
