@@ -467,6 +467,37 @@ PARLEY_API void parley_config_each(const parley_config *config, parley_setting_f
 /** Frees a configuration. NULL is allowed. */
 PARLEY_API void parley_config_free(parley_config *config);
 
+/* ---- Keys -------------------------------------------------------------------------- */
+
+/** The public half of an identity, as text. */
+typedef struct parley_key {
+    char public_key[65];  /**< Ed25519, in hex: what peers' public_key wants */
+    char fingerprint[51]; /**< "SHA256:…", as ssh prints it: for people to compare */
+} parley_key;
+
+/**
+ * Makes an identity from 32 random bytes and writes it to a file (PKCS#8 PEM, mode 0600) for
+ * parley_options.identity_file. The file is there whole or not at all.
+ *
+ * @param overwrite replace a file that exists: who trusted its key trusts nobody then
+ * @param error     receives "PATH: reason"; may be NULL
+ * @param ret_key   may be NULL
+ * @return PARLEY_OK; PARLEY_EEXIST; PARLEY_ESYSTEM; PARLEY_ENOMEM
+ * Blocks on the file system.
+ */
+PARLEY_API parley_status parley_key_create(const char *path, bool overwrite, char *error,
+                                           size_t error_len, parley_key *ret_key);
+
+/**
+ * Reads the public half of such a file, which has to be one that a runtime would take.
+ *
+ * @return PARLEY_OK; PARLEY_ECONFIG (link, owner, mode, size, not an Ed25519 key);
+ *         PARLEY_ESYSTEM (cannot be read); PARLEY_ENOMEM
+ * Blocks on the file system.
+ */
+PARLEY_API parley_status parley_key_read(const char *path, char *error, size_t error_len,
+                                         parley_key *ret_key);
+
 /* ---- Runtime ----------------------------------------------------------------------- */
 
 /**
@@ -477,11 +508,27 @@ PARLEY_API void parley_config_free(parley_config *config);
  * @param error_len bytes at `error`
  * @return PARLEY_OK; PARLEY_EINVAL (a setting is out of range); PARLEY_EADDRINUSE,
  *         PARLEY_EADDR (listen address); PARLEY_EURL, PARLEY_EEXIST (a peer entry);
- *         PARLEY_ENOMEM; PARLEY_ESYSTEM (threads or descriptors)
+ *         PARLEY_ECONFIG (a key file, or two keys for one peer); PARLEY_ENOMEM;
+ *         PARLEY_ESYSTEM (threads, descriptors, or a key file that cannot be read)
  * Blocks until the listener accepts. Not inside a callback: PARLEY_EDEADLK.
  */
 PARLEY_API parley_status parley_open(const parley_options *options, char *error,
                                      size_t error_len, parley **ret_runtime);
+
+/**
+ * Reads the keys again while the runtime runs: identity_file (or identity_seed) and
+ * trusted_keys_dir of `options`, and the public_key of those of its peers that the runtime
+ * has. Everything else in `options` is only checked. Where anything is wrong nothing changes.
+ *
+ * @param options as for parley_open()
+ * @param error   receives one line that names the setting and the file at fault; may be NULL
+ * @return PARLEY_OK; PARLEY_EINVAL, PARLEY_EURL, PARLEY_ECONFIG (a setting or a key file);
+ *         PARLEY_ESYSTEM (a file cannot be read); PARLEY_ENOMEM; PARLEY_EDEADLK (inside a
+ *         callback); PARLEY_EFORK
+ * Blocks on the file system.
+ */
+PARLEY_API parley_status parley_reload_keys(parley *runtime, const parley_options *options,
+                                            char *error, size_t error_len);
 
 /**
  * Stops accepting messages (PARLEY_ECLOSED) and waits until every accepted one has its
@@ -521,7 +568,8 @@ PARLEY_API const char *parley_node_id(const parley *runtime);
  * @param url     http, https, ws or wss, with host, optional port and path prefix; without
  *                credentials, query or fragment. NULL: reached when it connects to us
  * @param options NULL: the defaults
- * @return PARLEY_OK; PARLEY_EINVAL (id or options); PARLEY_EURL; PARLEY_EEXIST;
+ * @return PARLEY_OK; PARLEY_EINVAL (id or options); PARLEY_EURL; PARLEY_EEXIST; PARLEY_ECONFIG
+ *         (security.trusted_keys_dir has another key for it);
  *         PARLEY_ELIMIT (peers_max); PARLEY_ECLOSED; PARLEY_ENOMEM; PARLEY_EFORK
  * Source: transport/PROTOCOL.md, Addresses.
  */

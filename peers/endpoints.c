@@ -239,6 +239,33 @@ static uint32_t peers_now(struct parley *runtime)
 #define ONE(member, unit, description) +1
 #define STATS_ENTRIES                  (0 PARLEY_STATS_MAP(ONE))
 
+static void put_bool(struct json_out *out, const char *key, bool value)
+{
+    json_put_text(out, key);
+    json_put_text(out, value ? "true" : "false");
+}
+
+static void put_crypto(struct json_out *out, const struct parley *runtime)
+{
+    put_bool(out, ",\"crypto_available\":", true);
+    put_bool(out, ",\"signing_enabled\":", trust_signs(runtime));
+    put_bool(out, ",\"verification_enabled\":", trust_verifies(runtime));
+}
+
+static void put_public_key(struct json_out *out, const struct parley *runtime)
+{
+    const struct identity *identity = trust_identity(runtime);
+    char hex[IDENTITY_KEY_HEX + 1];
+
+    json_put_text(out, ",\"public_key\":");
+    if (identity == NULL) {
+        json_put_text(out, "null");
+        return;
+    }
+    identity_hex(identity_public(identity), hex);
+    json_put_string(out, hex, IDENTITY_KEY_HEX);
+}
+
 static void get_health(struct http_exchange *exchange)
 {
     struct parley *runtime = bench_of(exchange->worker)->runtime;
@@ -257,10 +284,9 @@ static void get_health(struct http_exchange *exchange)
     json_put_u64(&out, peers - unhealthy);
     json_put_text(&out, ",\"total_stats_entries\":");
     json_put_u64(&out, STATS_ENTRIES);
-    json_put_text(
-        &out,
-        ",\"crypto_available\":false,\"signing_enabled\":false,\"verification_enabled\":false,"
-        "\"public_key\":null,\"status\":\"healthy\",\"timestamp\":");
+    put_crypto(&out, runtime);
+    put_public_key(&out, runtime);
+    json_put_text(&out, ",\"status\":\"healthy\",\"timestamp\":");
     wire_put_iso(&out, clock_wall_us());
     json_put_text(&out, "}");
     respond_out(exchange, &out);
@@ -275,17 +301,19 @@ static void get_root(struct http_exchange *exchange)
     json_put_text(&out, ",\"service\":\"peer-communication\",\"version\":\"1.0\","
                         "\"peers_count\":");
     json_put_u64(&out, peers_now(runtime));
-    json_put_text(&out, ",\"crypto_available\":false,\"signing_enabled\":false,"
-                        "\"verification_enabled\":false}");
+    put_crypto(&out, runtime);
+    json_put_text(&out, "}");
     respond_out(exchange, &out);
 }
 
 static void get_public_key(struct http_exchange *exchange)
 {
+    const struct parley *runtime = bench_of(exchange->worker)->runtime;
     struct json_out out = scratch(exchange);
 
-    put_id(&out, "{\"entity_id\":", bench_of(exchange->worker)->runtime->node_id);
-    json_put_text(&out, ",\"public_key\":null}");
+    put_id(&out, "{\"entity_id\":", runtime->node_id);
+    put_public_key(&out, runtime);
+    json_put_text(&out, "}");
     respond_out(exchange, &out);
 }
 
@@ -323,7 +351,8 @@ static void get_peers(struct http_exchange *exchange)
             url_http(&peer->url, "", url, sizeof(url));
         put_id(&out, count > 0 ? ",{\"entity_id\":" : "{\"entity_id\":", peer->id);
         put_id(&out, ",\"address\":", url);
-        json_put_text(&out, ",\"has_public_key\":false}");
+        put_bool(&out, ",\"has_public_key\":", trust_find(runtime, peer->id) != NULL);
+        json_put_text(&out, "}");
         if (out.overflow)
             out.len = before;
         count++;

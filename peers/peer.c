@@ -460,7 +460,7 @@ static parley_status peer_init(struct peer *peer, const char *id, const char *ur
 }
 
 /* The actor is ready before the credit opens: from then on anybody may post. */
-static parley_status publish(struct peer *peer, parley_peer *ret_peer)
+static parley_status publish(struct peer *peer, const char *public_key, parley_peer *ret_peer)
 {
     struct parley *runtime = peer->runtime;
     struct worker *worker = worker_pool_least_loaded(runtime->workers);
@@ -472,6 +472,13 @@ static parley_status publish(struct peer *peer, parley_peer *ret_peer)
     status = atomic_load_explicit(&runtime->draining, memory_order_relaxed)
                  ? PARLEY_ECLOSED
                  : registry_attach(&runtime->registry, peer);
+    if (status == PARLEY_OK) {
+        status = trust_add_peer(runtime, peer->id, public_key);
+        if (status != PARLEY_OK) {
+            registry_forget(&runtime->registry, peer);
+            registry_detach(&runtime->registry, peer);
+        }
+    }
     if (status == PARLEY_OK) {
         *ret_peer = peer->handle;
         actor_init(&peer->actor, &peer_class, worker);
@@ -494,7 +501,7 @@ parley_status peer_new(struct parley *runtime, const char *id, const char *url,
     peer->runtime = runtime;
     status = peer_init(peer, id, url, options);
     if (status == PARLEY_OK)
-        status = publish(peer, ret_peer);
+        status = publish(peer, options->public_key, ret_peer);
     if (status != PARLEY_OK)
         peer_free(peer);
     return status;
@@ -503,6 +510,7 @@ parley_status peer_new(struct parley *runtime, const char *id, const char *url,
 void peer_remove(struct peer *peer)
 {
     registry_forget(&peer->runtime->registry, peer);
+    trust_remove_peer(peer->runtime, peer->id);
     credit_close(&peer->slot->credit); /* begin_removal() looks whether that left it empty */
     peer->removal.kind = CONTROL_REMOVE;
     actor_post_control(&peer->actor, &peer->removal.node);

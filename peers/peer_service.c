@@ -127,6 +127,11 @@ static parley_status copy_options(struct parley *runtime, const parley_options *
         if (runtime->listen_host == NULL)
             return PARLEY_ENOMEM;
     }
+    if (runtime->options.state_dir != NULL) {
+        runtime->state_dir = alloc_string(&runtime->alloc, runtime->options.state_dir);
+        if (runtime->state_dir == NULL)
+            return PARLEY_ENOMEM;
+    }
     if (auth_open(runtime) != PARLEY_OK)
         return PARLEY_ENOMEM;
     runtime->loopback = runtime->listen_host == NULL ||
@@ -140,6 +145,7 @@ static parley_status copy_options(struct parley *runtime, const parley_options *
     };
     runtime->options.node_id = runtime->node_id;
     runtime->options.listen_host = runtime->listen_host;
+    runtime->options.state_dir = runtime->state_dir;
     runtime->options.peers = NULL;
     runtime->options.peers_len = 0;
     return PARLEY_OK;
@@ -284,7 +290,9 @@ static parley_status add_peers(struct parley *runtime, const parley_options *opt
 
         if (status != PARLEY_OK) {
             snprintf(error, error_len, "peers: %s: %s", entry->id != NULL ? entry->id : "",
-                     parley_strerror(status));
+                     status == PARLEY_ECONFIG
+                         ? "public_key: expected the one in security.trusted_keys_dir"
+                         : parley_strerror(status));
             return status;
         }
     }
@@ -309,7 +317,9 @@ static void release(struct parley *runtime)
         munmap((void *)runtime->fork_guard, (size_t)sysconf(_SC_PAGESIZE));
     pthread_cond_destroy(&runtime->settled);
     pthread_mutex_destroy(&runtime->settled_mutex);
+    trust_close(runtime);
     auth_close(runtime);
+    alloc_free(&alloc, runtime->state_dir);
     alloc_free(&alloc, runtime->node_id);
     alloc_free(&alloc, runtime->listen_host);
     alloc_free_aligned(&alloc, runtime);
@@ -360,6 +370,8 @@ parley_status parley_open(const parley_options *options, char *error, size_t err
     if (status != PARLEY_OK)
         return status;
     status = copy_options(runtime, options);
+    if (status == PARLEY_OK)
+        status = trust_open(runtime, error, error_len);
     if (status == PARLEY_OK)
         status = start(runtime, error, error_len);
     if (status == PARLEY_OK) {

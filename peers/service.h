@@ -21,6 +21,7 @@
 #include "peers/registry.h"
 #include "peers/session_table.h"
 #include "peers/transfer_in.h"
+#include "peers/trust.h"
 #include "runtime/actor.h"
 #include "runtime/alloc.h"
 #include "runtime/log.h"
@@ -112,6 +113,8 @@ struct parley {
     char *node_id;
     char *listen_host;
     char *jwt_secret;               /* auth.h; NULL: no tokens are asked for */
+    char *state_dir;                /* NULL: none */
+    struct trust trust;             /* trust.h: our identity, and whose keys we trust */
     struct breaker_limits breakers; /* from the options */
     bool loopback;                  /* listens on a loopback address only, or not at all */
     char parley_header[64];

@@ -504,7 +504,7 @@ static void get_endpoints(void)
     CHECK_STATUS(parley_peer_add(world.node, "p2", NULL, NULL, &peer), OK);
     snprintf(health, sizeof(health),
              "{\"entity_id\":\"me\",\"port\":%u,\"peers\":2,\"healthy_peers\":2,"
-             "\"total_stats_entries\":%u,\"crypto_available\":false,\"signing_enabled\":false,"
+             "\"total_stats_entries\":%u,\"crypto_available\":true,\"signing_enabled\":false,"
              "\"verification_enabled\":false,\"public_key\":null,\"status\":\"healthy\","
              "\"timestamp\":\"tttttttttttttttttttttttttttttttt\"}",
              parley_port(world.node), stats_entries);
@@ -517,7 +517,7 @@ static void get_endpoints(void)
                 "{\"entity_id\":\"me\",\"public_key\":null}");
     check_whole(ask(&world, "GET", "/", "\r\n"), "200 OK",
                 "{\"entity_id\":\"me\",\"service\":\"peer-communication\",\"version\":\"1.0\","
-                "\"peers_count\":2,\"crypto_available\":false,\"signing_enabled\":false,"
+                "\"peers_count\":2,\"crypto_available\":true,\"signing_enabled\":false,"
                 "\"verification_enabled\":false}");
     snprintf(name, sizeof(name), "%.40s", body_of(ask(&world, "GET", "/stats", "\r\n")));
     CHECK_TEXT(name, "{\"entity_id\":\"me\",\"stats\":{\"accepted\":0,");
