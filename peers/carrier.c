@@ -49,7 +49,7 @@ void carrier_offer(struct connection *connection)
     struct peer *peer;
 
     if (connection->dialect == CONNECTION_UNKNOWN || connection->carried.value != 0 ||
-        connection->closed)
+        connection->closed || !connection_permitted(connection))
         return;
     registry_lock(registry);
     peer = registry_find(registry, connection->entity);

@@ -17,7 +17,7 @@ parley_status crypto_init(struct crypto *crypto)
     if (crypto->aes_gcm != NULL && crypto->sha256 != NULL && crypto->hmac != NULL)
         return PARLEY_OK;
     crypto_fini(crypto);
-    return PARLEY_ESYSTEM;
+    return PARLEY_ENOMEM; /* OpenSSL 3.0 has them all */
 }
 
 void crypto_fini(struct crypto *crypto)

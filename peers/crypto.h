@@ -27,8 +27,9 @@ struct crypto {
     EVP_MAC *hmac;
 };
 
-/** @return PARLEY_OK; PARLEY_ENOMEM; PARLEY_ESYSTEM (this OpenSSL lacks an algorithm) */
+/** @return PARLEY_OK; PARLEY_ENOMEM */
 parley_status crypto_init(struct crypto *crypto);
+/** Harmless when zeroed. */
 void crypto_fini(struct crypto *crypto);
 
 /** A piece of what is hashed. */

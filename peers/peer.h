@@ -11,6 +11,7 @@
  *   peer_route.c      the choice of a transport, and what it leads to
  *   peer_link.c       its WebSocket: dialling, heartbeat, loss, backoff
  *   peer_frames.c     what the WebSocket carries: greeting, batches, acknowledgements
+ *   peer_secure.c     its security session: handshake, sealed frames, new keys
  *   peer_older.c      the same in the older dialects, one message a frame
  *   peer_http.c       requests out, the pace towards older peers
  *   peer_answer.c     answers in, retries, the fallback to "0.3"
@@ -26,6 +27,7 @@
 
 #include "parley.h"
 #include "peers/breaker.h"
+#include "peers/channel.h"
 #include "peers/connection.h"
 #include "peers/delivery.h"
 #include "peers/envelope.h"
@@ -98,6 +100,7 @@ struct link {
     struct connection *carrier; /* a peer without a URL: the connection it opened to us */
     struct carrier_note *carrier_gone;
     struct connection *inbound;       /* what the other side sends over our WebSocket */
+    struct channel *channel;          /* peer_secure.c; NULL: what is said is not sealed */
     char entity[ENVELOPE_ID_MAX + 1]; /* as the other side greeted */
     enum connection_dialect dialect;  /* of this connection, decided when it was opened */
     bool displaced;    /* the peer closed in favour of a newer connection: do not fight it */
@@ -166,6 +169,7 @@ struct peer {
 
     parley_preference preference;
     parley_dialect dialect;
+    parley_security security_min;
     uint32_t ttl_ms;
     uint32_t mailbox_messages_max;
     uint64_t mailbox_bytes_max;
@@ -341,6 +345,23 @@ void link_read(struct peer *peer, const char *text, size_t len);
 void link_carried(struct peer *peer, enum connection_dialect dialect, uint64_t batch_bytes,
                   uint64_t in_flight_max);
 void link_carrier_lost(struct peer *peer, unsigned code);
+
+/* peer_secure.c; on the peer's worker */
+
+/** A plain greeting has come: begins the handshake if there is to be one, gives the connection
+ *  up if there has to be one and cannot. @return whether it did: the greeting is of no use */
+bool link_secure(struct peer *peer, const struct greeting *greeting);
+/** Opens a frame. @return false: it is nothing for the reader, or the connection has ended */
+bool link_unseal(struct peer *peer, char **data, size_t *len, bool binary);
+/** A step has come. */
+void link_step(struct peer *peer, const struct json_doc *doc);
+/** Ends what cannot be sealed any more; asks for new keys in time; when that is. */
+void link_secure_timer(struct peer *peer, uint64_t now_ns);
+uint64_t link_secure_next_ns(const struct peer *peer);
+/** Frames have been written. */
+void link_written(struct peer *peer);
+/** Whether its security_min allows this transport, as far as we know. */
+bool peer_permits(const struct peer *peer, parley_transport transport);
 
 /* the transport's events for a peer's WebSocket */
 void link_opened(struct ws *ws);

@@ -359,8 +359,12 @@ void older_open(struct peer *peer, const char *entity)
 {
     struct link *link = &peer->link;
 
+    if (peer->security_min == PARLEY_SECURITY_SEALED) {
+        link_give_up(peer, 1008, "no parley, and security_min is sealed");
+        return;
+    }
     snprintf(link->entity, sizeof(link->entity), "%s", entity[0] != '\0' ? entity : peer->id);
-    link->inbound = connection_on_link(peer->bench, &link->ws, link->entity);
+    link->inbound = connection_on_link(peer->bench, &link->ws, NULL, link->entity);
     if (link->inbound == NULL) {
         link_give_up(peer, 1013, "out of memory");
         return;

@@ -49,8 +49,8 @@ struct transport_choice peer_choose(const struct peer *peer,
         .websocket = link_websocket_state(peer),
         .websocket_enabled = peer->dialect != PARLEY_DIALECT_SERVICE,
         .http_enabled = peer->has_url,
-        .websocket_permitted = !too_large,
-        .http_permitted = true,
+        .websocket_permitted = !too_large && peer_permits(peer, PARLEY_TRANSPORT_WEBSOCKET),
+        .http_permitted = peer_permits(peer, PARLEY_TRANSPORT_HTTP),
         .http_unanswered = http_used_up(peer, message),
     };
 

@@ -253,6 +253,8 @@ static parley_status start(struct parley *runtime, char *error, size_t error_len
     parley_status status = guard_against_fork(runtime);
 
     if (status == PARLEY_OK)
+        status = crypto_init(&runtime->crypto);
+    if (status == PARLEY_OK)
         status = handlers_init(&runtime->handlers, &runtime->alloc);
     if (status == PARLEY_OK && options->on_message != NULL)
         status = handlers_set_message(&runtime->handlers, NULL, options->on_message,
@@ -318,6 +320,7 @@ static void release(struct parley *runtime)
     pthread_cond_destroy(&runtime->settled);
     pthread_mutex_destroy(&runtime->settled_mutex);
     trust_close(runtime);
+    crypto_fini(&runtime->crypto);
     auth_close(runtime);
     alloc_free(&alloc, runtime->state_dir);
     alloc_free(&alloc, runtime->node_id);

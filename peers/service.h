@@ -14,6 +14,8 @@
 
 #include "parley.h"
 #include "peers/breaker.h"
+#include "peers/canonical.h"
+#include "peers/crypto.h"
 #include "peers/envelope.h"
 #include "peers/handlers.h"
 #include "peers/json.h"
@@ -88,7 +90,8 @@ struct bench {
     struct worker *worker;
     struct json_doc doc; /* scans what arrives on this worker */
     struct random_pool random;
-    char *scratch; /* a frame or body being written */
+    struct canonical steps; /* of handshakes */
+    char *scratch;          /* a frame or body being written */
     size_t scratch_bytes;
     struct bench_counts counts;
     parley_stats gone;                        /* delivery counters of removed peers */
@@ -116,7 +119,8 @@ struct parley {
     char *state_dir;                /* NULL: none */
     struct trust trust;             /* trust.h: our identity, and whose keys we trust */
     struct breaker_limits breakers; /* from the options */
-    bool loopback;                  /* listens on a loopback address only, or not at all */
+    struct crypto crypto;
+    bool loopback; /* listens on a loopback address only, or not at all */
     char parley_header[64];
     const unsigned char *fork_guard; /* one page that a fork wipes: 1 here, 0 in the child */
 
