@@ -120,6 +120,13 @@ enum post_version {
     POST_0_3,     /* that was taken, or is configured */
 };
 
+/** What the request under way is. */
+enum post_kind {
+    POST_PLAIN,
+    POST_STEP,   /* of a handshake: peer_post_secure.c */
+    POST_SEALED, /* a batch */
+};
+
 /** The peer's HTTP request. */
 struct post {
     struct http_call call;
@@ -137,6 +144,9 @@ struct post {
     char *body;
     size_t body_bytes;
     char *url_message, *url_messages;
+    struct post_secure *secure; /* peer_post_secure.c: its security session; NULL: none */
+    enum post_kind kind;
+    uint64_t unsecured_until_ns; /* it cannot, or its answers do not arrive: not before */
     /* older peers */
     bool paced; /* configured so; a parley never is */
     struct pace pace;
@@ -360,8 +370,10 @@ void link_secure_timer(struct peer *peer, uint64_t now_ns);
 uint64_t link_secure_next_ns(const struct peer *peer);
 /** Frames have been written. */
 void link_written(struct peer *peer);
-/** Whether its security_min allows this transport, as far as we know. */
-bool peer_permits(const struct peer *peer, parley_transport transport);
+/** Whether a session with it is possible, as far as we know. */
+bool peer_may_seal(const struct peer *peer);
+/** Whether its security_min allows to send it anything, as far as we know. */
+bool peer_permits(const struct peer *peer);
 
 /* the transport's events for a peer's WebSocket */
 void link_opened(struct ws *ws);
@@ -416,6 +428,37 @@ bool older_too_large(const struct peer *peer, const struct delivery_message *mes
 /** Ends what has been silent for too long, lets the pace go on; when this wants to run. */
 void older_timer(struct peer *peer, uint64_t now_ns);
 uint64_t older_next_ns(const struct peer *peer);
+
+/* peer_post_secure.c */
+
+/** Whether the next request has to be a step of a handshake. */
+bool post_step_due(const struct peer *peer);
+/** Writes it. @return false: it failed; post->next_ns is set, or it goes on without */
+bool post_step_write(struct peer *peer, struct json_out *out);
+/** The answer to a step has come. */
+void post_stepped(struct peer *peer);
+/** Writes and posts the next one. */
+void post_step_go(struct peer *peer);
+/** The request is for /messages. */
+bool post_goes_in_batches(const struct peer *peer);
+/** Whether batches go sealed now. */
+bool post_seals(const struct peer *peer);
+/** Seals a batch in place. @return false: no memory, or the session has ended */
+bool post_seal(struct peer *peer, char *frame, size_t text_len);
+/** The request's headers, as its kind wants them. */
+void post_headers(struct peer *peer);
+/** Opens the answer to a sealed request where it stands. @return false: it is not sealed */
+bool post_unseal(struct peer *peer);
+/** The session is of no more use. */
+void post_unsecure(struct peer *peer);
+
+/* peer_answer.c */
+
+/** What an answer's head tells of the peer. */
+void post_learn(struct peer *peer);
+/** A request failed that carried no messages. @param answered it was answered, not as it
+ * should */
+void post_step_failed(struct peer *peer, bool answered, const char *detail);
 
 parley_status post_init(struct peer *peer, const parley_peer_options *options);
 void post_fini(struct peer *peer);

@@ -41,7 +41,7 @@ parley_status post_init(struct peer *peer, const parley_peer_options *options)
     post->parley = peer->dialect == PARLEY_DIALECT_PARLEY;
     post->batch_bytes = peer->runtime->options.batch_bytes_max;
     post->call.reply_to = &peer->actor;
-    post->call.headers[0] = auth_header(peer);
+    post_headers(peer);
     init_older(peer, options);
     if (!peer->has_url)
         return PARLEY_OK;
@@ -59,6 +59,7 @@ void post_fini(struct peer *peer)
 
     if (peer->post.call.response != NULL)
         http_call_clear(peer->runtime->http, &peer->post.call);
+    post_unsecure(peer);
     alloc_free(alloc, peer->post.body);
     alloc_free(alloc, peer->post.url_message);
     alloc_free(alloc, peer->post.url_messages);
@@ -181,23 +182,39 @@ static void note_attempt(struct post *post, const struct message *message, uint6
 
 /* ---- Sending ---- */
 
+static bool write_sealed(struct peer *peer, struct json_out *out)
+{
+    struct json_out text = {.buffer = out->buffer + SEAL_HEADER_BYTES,
+                            .capacity = out->capacity - SEAL_OVERHEAD};
+
+    peer_write_batch(peer, ROUTE_HTTP, peer->post.single ? 1 : UINT32_MAX, &text,
+                     &peer->post.last);
+    out->len = text.len + SEAL_OVERHEAD;
+    return post_seal(peer, out->buffer, text.len);
+}
+
 /* @return false: out of memory, to be tried again */
 static bool write_request(struct peer *peer, struct message *message, uint64_t number,
                           struct json_out *out)
 {
     struct post *post = &peer->post;
+    bool written = true;
 
     out->capacity = body_room(peer, message);
-    post->batch = post->parley && peer->runtime->options.parley_protocol;
+    post->kind = post_seals(peer) ? POST_SEALED : POST_PLAIN;
+    post->batch =
+        (post->parley || post->kind == POST_SEALED) && peer->runtime->options.parley_protocol;
     post->first = number;
     post->unnumbered = !post->batch && post->version != POST_1_0;
     peer->delivery.recognises = post->parley && !post->unnumbered;
     note_attempt(post, message, number);
-    if (post->batch)
+    if (post->kind == POST_SEALED)
+        written = write_sealed(peer, out);
+    else if (post->batch)
         peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, out, &post->last);
     else
         write_single(peer, message, number, out);
-    if (keep_body(peer, out))
+    if (written && keep_body(peer, out))
         return true;
     post_undone(peer);
     delivery_lost(&peer->delivery);
@@ -205,22 +222,52 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
     return false;
 }
 
-void post_start(struct peer *peer)
+static void submit(struct peer *peer, size_t len)
 {
     struct post *post = &peer->post;
+
+    http_call_clear(peer->runtime->http, &post->call);
+    atomic_store_explicit(&post->call.cancelled, false, memory_order_relaxed); /* not shared */
+    post->call.url = post_goes_in_batches(peer) ? post->url_messages : post->url_message;
+    post_headers(peer);
+    post->call.body = post->body;
+    post->call.body_len = len;
+    post->busy = true;
+    peer->bench->counts.http_requests++;
+    peer->bench->counts.wire_bytes_out += len;
+    http_worker_submit(peer->runtime->http, &post->call);
+}
+
+void post_start(struct peer *peer)
+{
     struct json_out out = {.buffer = peer->bench->scratch};
     uint64_t number;
     struct message *message = peer_next(peer, ROUTE_HTTP, &number);
 
-    if (message == NULL || !may_go(peer) || !write_request(peer, message, number, &out))
+    if (message == NULL || !may_go(peer))
         return;
-    http_call_clear(peer->runtime->http, &post->call);
-    atomic_store_explicit(&post->call.cancelled, false, memory_order_relaxed); /* not shared */
-    post->call.url = post->batch ? post->url_messages : post->url_message;
-    post->call.body = post->body;
-    post->call.body_len = out.len;
-    post->busy = true;
-    peer->bench->counts.http_requests++;
-    peer->bench->counts.wire_bytes_out += out.len;
-    http_worker_submit(peer->runtime->http, &post->call);
+    if (post_step_due(peer)) {
+        out.capacity = peer->bench->scratch_bytes;
+        if (!post_step_write(peer, &out) || !keep_body(peer, &out)) {
+            post_unsecure(peer);
+            post_undone(peer);
+            post_wait(peer, peer->runtime->options.http_backoff_ms);
+            return;
+        }
+    } else if (!write_request(peer, message, number, &out)) {
+        return;
+    }
+    submit(peer, out.len);
+}
+
+/* The next step of a handshake: its turn is the first one's. */
+void post_step_go(struct peer *peer)
+{
+    struct json_out out = {.buffer = peer->bench->scratch,
+                           .capacity = peer->bench->scratch_bytes};
+
+    if (post_step_write(peer, &out) && keep_body(peer, &out))
+        submit(peer, out.len);
+    else
+        post_step_failed(peer, true, "out of memory");
 }

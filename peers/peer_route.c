@@ -41,7 +41,7 @@ static struct transport_choice choose_around(const struct peer *peer,
 struct transport_choice peer_choose(const struct peer *peer,
                                     const struct delivery_message *message)
 {
-    bool too_large = older_too_large(peer, message);
+    bool too_large = older_too_large(peer, message), permitted = peer_permits(peer);
     struct transport_choice choice;
     struct transport_facts facts = {
         .preference = peer->preference,
@@ -49,8 +49,8 @@ struct transport_choice peer_choose(const struct peer *peer,
         .websocket = link_websocket_state(peer),
         .websocket_enabled = peer->dialect != PARLEY_DIALECT_SERVICE,
         .http_enabled = peer->has_url,
-        .websocket_permitted = !too_large && peer_permits(peer, PARLEY_TRANSPORT_WEBSOCKET),
-        .http_permitted = peer_permits(peer, PARLEY_TRANSPORT_HTTP),
+        .websocket_permitted = !too_large && permitted,
+        .http_permitted = permitted,
         .http_unanswered = http_used_up(peer, message),
     };
 

@@ -18,14 +18,13 @@ static uint64_t now_ns(const struct peer *peer)
     return worker_now_ns(peer->bench->worker);
 }
 
-/* Whether a session with it is possible, as far as we know. */
-static bool may_seal(const struct peer *peer)
+bool peer_may_seal(const struct peer *peer)
 {
     return peer->dialect != PARLEY_DIALECT_MANAGER &&
            peer->dialect != PARLEY_DIALECT_SERVICE && secure_wanted(peer->runtime, peer->id);
 }
 
-bool peer_permits(const struct peer *peer, parley_transport transport)
+bool peer_permits(const struct peer *peer)
 {
     switch (peer->security_min) {
     case PARLEY_SECURITY_OFF:
@@ -35,7 +34,7 @@ bool peer_permits(const struct peer *peer, parley_transport transport)
     case PARLEY_SECURITY_SEALED:
         break;
     }
-    return transport == PARLEY_TRANSPORT_WEBSOCKET && may_seal(peer);
+    return peer_may_seal(peer);
 }
 
 /* ---- The handshake ---- */
@@ -85,7 +84,8 @@ bool link_secure(struct peer *peer, const struct greeting *greeting)
 {
     if (channel_sealed(peer->link.channel))
         return foreign(peer, greeting);
-    if (greeting->handshakes && strcmp(greeting->entity_id, peer->id) == 0 && may_seal(peer)) {
+    if (greeting->handshakes && strcmp(greeting->entity_id, peer->id) == 0 &&
+        peer_may_seal(peer)) {
         begin(peer);
         return true;
     }

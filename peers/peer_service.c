@@ -262,6 +262,8 @@ static parley_status start(struct parley *runtime, char *error, size_t error_len
     if (status == PARLEY_OK)
         status = registry_init(&runtime->registry, &runtime->alloc, options->peers_max);
     if (status == PARLEY_OK)
+        secure_table_init(&runtime->secured, &runtime->alloc);
+    if (status == PARLEY_OK)
         session_table_init(&runtime->sessions, &runtime->alloc, options->guests_max);
     if (status == PARLEY_OK)
         limit_init(&runtime->limits, &runtime->alloc, options, runtime->loopback);
@@ -311,6 +313,7 @@ static void release(struct parley *runtime)
     http_worker_stop(runtime->http);
     node_pool_free(runtime->nodes);
     session_table_fini(&runtime->sessions);
+    secure_table_fini(&runtime->secured);
     limit_fini(&runtime->limits);
     transfers_in_fini(&runtime->transfers);
     registry_fini(&runtime->registry);

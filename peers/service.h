@@ -21,6 +21,7 @@
 #include "peers/json.h"
 #include "peers/limit.h"
 #include "peers/registry.h"
+#include "peers/secure_table.h"
 #include "peers/session_table.h"
 #include "peers/transfer_in.h"
 #include "peers/trust.h"
@@ -31,6 +32,12 @@
 #include "runtime/resolver.h"
 #include "transport/http_worker.h"
 #include "transport/transport.h"
+
+/** What a request that came sealed is answered under. Zeroed: it did not. */
+struct secure_reply {
+    struct secure_session *session; /* referenced */
+    uint32_t counter;
+};
 
 #define LOCAL_PEERS 1 /* worker_get_local(): slot 0 is the transport's */
 #define ERROR_MAX   256
@@ -106,6 +113,7 @@ struct bench {
     uint32_t rounds;                  /* of statistics, asked for by GET */
     char caller[ENVELOPE_ID_MAX + 1]; /* whom the request being routed has proven to come
                                          from; "": no tokens are asked for */
+    struct secure_reply sealing;      /* of the request being routed, or answered */
     bool closing, closed;
 };
 
@@ -132,6 +140,7 @@ struct parley {
 
     struct registry registry;
     struct session_table sessions;
+    struct secure_table secured;   /* security sessions over HTTP */
     struct transfers_in transfers; /* chunks of unfinished ones */
     struct handlers handlers;
     struct limit_table limits;
