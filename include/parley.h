@@ -165,7 +165,8 @@ typedef enum parley_rates {
 typedef enum parley_signatures {
     PARLEY_SIGNATURES_AUTO = 0,     /**< required when the node listens beyond loopback, else
                                          optional; of a peer: as the node's setting */
-    PARLEY_SIGNATURES_REQUIRED = 1, /**< they are refused */
+    PARLEY_SIGNATURES_REQUIRED = 1, /**< they are refused, but where a token of the sender's
+                                         identity stands for them */
     PARLEY_SIGNATURES_OPTIONAL = 2, /**< they are taken; a signature that is there must be
                                          right where the sender's key is trusted */
     PARLEY_SIGNATURES_OFF = 3,      /**< nothing is signed, and no signature looked at */

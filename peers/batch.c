@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 
+#include "peers/base64.h"
 #include "peers/envelope.h"
 #include "peers/json_digits.h"
 #include "peers/wire.h"
@@ -40,6 +41,32 @@ static_assert(sizeof(",{\"msg_type\":\"\",\"payload\":,\"timestamp\":,\"redelive
                       1 + JSON_SECONDS_MAX + BATCH_END_LEN <=
                   BATCH_MESSAGE_OVERHEAD,
               "a message's overhead");
+static_assert(sizeof(",\"nonce\":\"\",\"parley_signature\":\"\"") - 1 + 24 + 88 <=
+                  BATCH_SIGNED_OVERHEAD,
+              "a signature's overhead");
+
+/* What makes a message, a void or an empty batch a signed one. */
+static char *add_bound(char *p, const struct envelope_fields *fields)
+{
+    p = COPY(p, ",\"nonce\":\"");
+    base64_encode((const char *)fields->nonce, 16, p);
+    p = COPY(p + base64_chars(16), "\",\"parley_signature\":\"");
+    p = copy(p, fields->bound, strlen(fields->bound));
+    *p++ = '"';
+    return p;
+}
+
+static char *add_void(char *p, const struct envelope_fields *fields)
+{
+    p = COPY(p, "{\"void\":true");
+    if (fields->bound != NULL) {
+        p = COPY(p, ",\"timestamp\":");
+        p += json_seconds(p, fields->timestamp_us);
+        p = add_bound(p, fields);
+    }
+    *p++ = '}';
+    return p;
+}
 
 static char *add_message(char *p, const struct envelope_fields *fields)
 {
@@ -56,17 +83,20 @@ static char *add_message(char *p, const struct envelope_fields *fields)
         p = copy(p, fields->sender_id, strlen(fields->sender_id));
         *p++ = '"';
     }
+    if (fields->bound != NULL)
+        p = add_bound(p, fields);
     *p++ = '}';
     return p;
 }
 
-bool batch_add(struct json_out *out, const struct envelope_fields *fields, bool first)
+bool batch_fits(const struct json_out *out, const struct envelope_fields *fields)
 {
     size_t left = out->capacity - out->len;
     size_t needed = BATCH_MESSAGE_OVERHEAD;
-    char *p = out->buffer + out->len;
 
     assert(out->len <= out->capacity);
+    if (fields->bound != NULL)
+        needed += BATCH_SIGNED_OVERHEAD;
     if (fields->payload != NULL) {
         needed += fields->msg_type_len;
         if (fields->sender_id != NULL)
@@ -74,14 +104,21 @@ bool batch_add(struct json_out *out, const struct envelope_fields *fields, bool 
         if (needed > left || fields->payload_len > left - needed)
             return false;
     }
-    if (needed > left || out->overflow)
+    return needed <= left && !out->overflow;
+}
+
+bool batch_add(struct json_out *out, const struct envelope_fields *fields, bool first)
+{
+    char *p = out->buffer + out->len;
+
+    if (!batch_fits(out, fields))
         return false;
     if (!first)
         *p++ = ',';
     if (fields->payload != NULL)
         p = add_message(p, fields);
     else
-        p = COPY(p, "{\"void\":true}");
+        p = add_void(p, fields);
     out->len = (size_t)(p - out->buffer);
     return true;
 }
@@ -89,6 +126,18 @@ bool batch_add(struct json_out *out, const struct envelope_fields *fields, bool 
 void batch_end(struct json_out *out)
 {
     json_put(out, BATCH_END, BATCH_END_LEN);
+}
+
+void batch_end_signed(struct json_out *out, const struct envelope_fields *fields)
+{
+    char more[JSON_SECONDS_MAX + BATCH_SIGNED_OVERHEAD];
+    char *p = COPY(more, ",\"timestamp\":");
+
+    p += json_seconds(p, fields->timestamp_us);
+    p = add_bound(p, fields);
+    json_put_text(out, "]");
+    json_put(out, more, (size_t)(p - more));
+    json_put_text(out, "}");
 }
 
 /* ---- reading ---- */

@@ -235,7 +235,7 @@ static void bench_free(struct bench *bench)
 
     worker_set_local(bench->worker, LOCAL_PEERS, NULL);
     json_fini(&bench->doc);
-    canonical_fini(&bench->steps);
+    canonical_fini(&bench->canonical);
     alloc_free(alloc, bench->scratch);
     alloc_free_aligned(alloc, bench);
 }
@@ -254,7 +254,7 @@ parley_status bench_init(struct worker *worker, void *user)
     bench->scratch_bytes = scratch_bytes(&runtime->options);
     bench->scratch = alloc_bytes(&runtime->alloc, bench->scratch_bytes);
     json_init(&bench->doc, &runtime->alloc);
-    canonical_init(&bench->steps, &runtime->alloc);
+    canonical_init(&bench->canonical, &runtime->alloc);
     worker_set_local(worker, LOCAL_PEERS, bench);
     if (worker_index(worker) == 0)
         runtime->workers = worker_get_pool(worker);

@@ -35,6 +35,7 @@ static void offer_to(struct connection *connection, struct peer *peer)
         return;
     }
     up->dialect = connection->dialect;
+    up->sealed = channel_sealed(connection->channel);
     up->batch_bytes = connection->hello.max_batch_bytes;
     up->in_flight_max = connection->hello.max_in_flight;
     connection->carried = peer->handle;
@@ -49,7 +50,10 @@ void carrier_offer(struct connection *connection)
     struct peer *peer;
 
     if (connection->dialect == CONNECTION_UNKNOWN || connection->carried.value != 0 ||
-        connection->closed || !connection_permitted(connection))
+        connection->closed)
+        return;
+    /* what is for a peer goes to nobody who just bears its name, where names are proven */
+    if (connection_unproven(connection) || !connection_permitted(connection))
         return;
     registry_lock(registry);
     peer = registry_find(registry, connection->entity);
@@ -155,6 +159,7 @@ static void take_up(struct peer *peer, struct carrier_note *note)
     }
     carrier_release(peer, false);
     peer->link.carrier = note->connection;
+    peer->link.carrier_sealed = note->sealed;
     peer->link.carrier_gone = note;
     link_carried(peer, note->dialect, note->batch_bytes, note->in_flight_max);
 }
@@ -191,7 +196,10 @@ static bool send_single(struct peer *peer, struct message *message, uint64_t num
     if (note == NULL)
         return false;
     out.buffer = note->text;
-    older_put(peer, message, number, &out);
+    if (!older_put(peer, message, number, &out)) {
+        alloc_free(&peer->runtime->alloc, note);
+        return false;
+    }
     note->len = out.len;
     peer->bench->counts.wire_bytes_out += out.len;
     post_to_connection(peer->link.carrier, note);
@@ -227,7 +235,11 @@ static void fill_batches(struct peer *peer)
             return;
         }
         out.buffer = note->text;
-        peer_write_batch(peer, ROUTE_WEBSOCKET, UINT32_MAX, &out, &number);
+        if (peer_write_batch(peer, ROUTE_WEBSOCKET, UINT32_MAX, &out, &number) == 0) {
+            alloc_free(alloc, note);
+            peer->again_ns = worker_now_ns(peer->bench->worker) + NS_PER_MS;
+            return;
+        }
         note->len = out.len;
         peer->bench->counts.wire_bytes_out += out.len;
         post_to_connection(peer->link.carrier, note);
@@ -244,7 +256,10 @@ static bool fill_base(struct peer *peer)
     if (note == NULL)
         return false;
     out.buffer = note->text;
-    peer_write_base(peer, &out);
+    if (!peer_write_base(peer, &out)) {
+        alloc_free(&peer->runtime->alloc, note);
+        return false;
+    }
     note->len = out.len;
     peer->bench->counts.wire_bytes_out += out.len;
     post_to_connection(peer->link.carrier, note);

@@ -26,6 +26,7 @@ struct carrier_note {
     enum connection_dialect dialect;     /* with _UP, _ACK */
     uint64_t batch_bytes, in_flight_max; /* with _UP: what the other side takes */
     unsigned code;                       /* with _DOWN: the close code that came */
+    bool sealed;                         /* with _UP: its frames are */
     bool close;                          /* with _GONE: nobody needs the connection any more */
     size_t len;
     char text[]; /* with _ACK, _FRAME */

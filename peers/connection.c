@@ -52,21 +52,24 @@ static void leave(struct connection *connection)
 /* Who connects must be who its token says; without a name of its own that is its name.
  * @return 0, or the status to refuse it with */
 static unsigned judge_caller(struct bench *bench, const struct ws_upgrade *upgrade,
-                             char entity[ENVELOPE_ID_MAX + 1])
+                             struct connection *connection)
 {
-    char sub[ENVELOPE_ID_MAX + 1];
+    char *entity = connection->entity;
+    struct auth_caller caller;
     parley_status status;
 
     if (entity[0] != '\0' && !entity_id_valid(entity))
         return 403;
-    if (!auth_required(bench->runtime))
-        return 0;
-    status = auth_check(bench, upgrade->authorization, upgrade->query, sub);
+    status = auth_check(bench, upgrade->authorization, upgrade->query, &caller);
     if (status != PARLEY_OK)
         return status == PARLEY_ENOMEM ? 503 : 403;
-    if (entity[0] != '\0' && strcmp(entity, sub) != 0)
+    if (caller.sub[0] == '\0')
+        return 0;
+    if (entity[0] != '\0' && strcmp(entity, caller.sub) != 0)
         return 403;
-    memcpy(entity, sub, sizeof(sub));
+    memcpy(entity, caller.sub, sizeof(caller.sub));
+    connection->proven = caller.proven;
+    connection->named = true;
     return 0;
 }
 
@@ -93,7 +96,7 @@ struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_ref
     query_value(upgrade->query, "entity_id", connection->entity, sizeof(connection->entity));
     query_value(upgrade->query, "session_id", connection->session_id,
                 sizeof(connection->session_id));
-    refusal = judge_caller(bench_of(upgrade->worker), upgrade, connection->entity);
+    refusal = judge_caller(bench_of(upgrade->worker), upgrade, connection);
     if (refusal != 0) {
         alloc_free(&runtime->alloc, connection);
         *ret_refusal = refusal;
@@ -116,6 +119,7 @@ struct connection *connection_on_link(struct bench *bench, struct ws *ws,
     connection->bench = bench;
     connection->ws = ws;
     connection->channel = channel;
+    connection->proven = channel_sealed(channel);
     connection->greeted = true; /* the peer does that */
     memcpy(connection->entity, entity, sizeof(connection->entity));
     return connection;
@@ -238,8 +242,9 @@ void connection_opened(struct ws *ws)
 {
     struct connection *connection = connection_of(ws);
 
+    /* one that still has to prove who it is takes no session over by naming it */
     if (connection->entity[0] != '\0' && connection->session_id[0] != '\0' &&
-        !connection_secure_first(connection))
+        !connection_unproven(connection) && !connection_secure_first(connection))
         connection_attach(connection);
     else
         greet(connection);

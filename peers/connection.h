@@ -65,12 +65,16 @@ struct connection {
     /* connection_flow.c */
     unsigned pauses;          /* enum connection_pause, all that hold */
     struct limit_trust trust; /* in `entity` */
+    struct guard guard;       /* on what comes from `entity` */
+    struct proof proof;       /* of the batch being run, or held */
     struct timer again;       /* runs the held frame again */
     char *held;               /* a batch, not begun or not finished */
     size_t held_len;
     uint64_t moved_ns;   /* when something was last written */
     size_t unread_bytes; /* of `first` and those after it */
     bool greeted;        /* before, nothing is written */
+    bool proven;         /* by a token of its own identity, to us (auth.h) */
+    bool named;          /* by any token that we asked for */
     bool ack_due, closed;
     size_t acks_bytes;          /* of the next, what stands among the outgoing */
     _Atomic(bool) gone;         /* as `closed`, for the owners of sessions */
@@ -166,6 +170,18 @@ void connection_step(struct connection *connection, const struct json_doc *doc);
 
 /** Closes what cannot be sealed any more, or has had its keys for too long. */
 void connection_secure_check(struct connection *connection);
+/** What has been proven of who is at the other end. */
+static inline enum guard_caller connection_caller(const struct connection *connection)
+{
+    return guard_caller(connection->named, connection->proven);
+}
+
+/** It bears a name that it would have to prove. */
+static inline bool connection_unproven(struct connection *connection)
+{
+    return guard_requires(connection->bench->runtime, &connection->guard, connection->entity,
+                          connection_caller(connection));
+}
 
 /** Stops reading for this reason, too; goes on when it was the last one. */
 void connection_pause(struct connection *connection, enum connection_pause reason);

@@ -253,14 +253,39 @@ static void refuse_size(struct connection *connection, uint64_t number)
     connection_refuse_number(connection, number, text);
 }
 
+/* What it says is believed as far as it is signed, where that is asked for. @return whether
+ * it is taken; if not, it has been told why */
+static bool guarded(struct connection *connection, const struct json_doc *doc,
+                    struct envelope *envelope, enum evidence *ret_evidence, bool *ret_unplaced)
+{
+    struct envelope_error error;
+    bool required;
+
+    memcpy(envelope->sender_id, connection->entity, sizeof(connection->entity));
+    switch (guard_message(connection->bench, &connection->guard, doc, envelope,
+                          connection_caller(connection), ret_evidence, &required, &error)) {
+    case PARLEY_OK:
+        *ret_unplaced = required && *ret_evidence != EVIDENCE_BOUND;
+        return true;
+    case PARLEY_ENOMEM:
+        ws_close(connection->ws, 1013, "out of memory");
+        return false;
+    default:
+        connection_refuse_number(connection, envelope->number, error.text);
+        return false;
+    }
+}
+
 static void on_message(struct connection *connection, const struct json_doc *doc,
                        enum frame_kind kind, const char *text, size_t len)
 {
     const struct json_item *type = json_member(doc, doc->items, "type");
     bool by_id = type != NULL && wire_is(doc, type, "MESSAGE");
+    enum evidence evidence;
     struct envelope_error error;
     struct envelope envelope;
     struct single *single;
+    bool unplaced;
 
     if (older_message_read(doc, doc->items, kind, clock_wall_us(), &envelope, &error) !=
         PARLEY_OK) {
@@ -281,14 +306,19 @@ static void on_message(struct connection *connection, const struct json_doc *doc
         refuse_size(connection, envelope.number);
         return;
     }
+    if (!guarded(connection, doc, &envelope, &evidence, &unplaced))
+        return;
     /* what has no number must not take one of a session's */
-    single = single_new(connection, envelope.number != 0 ? envelope.session_id : "", len);
+    single = single_new(connection,
+                        envelope.number != 0 && !unplaced ? envelope.session_id : "", len);
     if (single == NULL) {
         connection_refuse_number(connection, envelope.number,
                                  "Rate limit exceeded: too much unanswered");
         return;
     }
     note_answer(single, doc, &envelope, by_id);
+    single->request.evidence = evidence;
+    single->request.unplaced = unplaced;
     session_ask(&single->request, doc, text, len);
 }
 

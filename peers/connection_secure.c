@@ -83,6 +83,7 @@ static void proven(struct connection *connection)
     if (first)
         snprintf(connection->entity, sizeof(connection->entity), "%s",
                  connection->channel->peer_id);
+    connection->proven = true;
     greet_sealed(connection);
 }
 

@@ -28,6 +28,7 @@ static bool ask(struct connection *connection, enum inbound_kind kind,
     connection->asked_bytes += len;
     request->asked_bytes = len;
     request->held = held;
+    request->proof = connection->proof;
     connection_asked(connection);
     session_ask(request, doc, text, len);
     return true;
@@ -127,18 +128,56 @@ static parley_status bind_session(struct connection *connection, const struct ba
     return attach(connection);
 }
 
+/* Ends what sends something that is not to be believed, or cannot be. */
+static void refuse_batch(struct connection *connection, uint64_t number, const char *text)
+{
+    connection_refuse_number(connection, number, text);
+    connection->close_code = CLOSE_REFUSED;
+}
+
 static void run_here(struct connection *connection, const struct json_doc *doc)
 {
+    struct session *session = connection->session;
     struct envelope_error error;
-    unsigned code = session_run_frame(connection->session, doc, &error);
+    unsigned code = session_run_frame(session, doc, &connection->proof, &error);
 
     if (code == 0) {
         connection->ack_due = true;
         ws_want_write(connection->ws);
         return;
     }
+    if (code == CLOSE_REFUSED) {
+        connection->ack_due = true; /* of what came before it */
+        refuse_batch(connection, session->refused, error.text);
+        return;
+    }
     connection_say_error(connection, error.text);
     connection->close_code = (uint16_t)code;
+}
+
+/* What can be told from the bytes alone. @return whether the batch may go to its session */
+static bool guarded(struct connection *connection, const struct json_doc *doc,
+                    const struct batch *batch)
+{
+    struct envelope_error error;
+
+    switch (guard_batch(connection->bench, &connection->guard, doc, batch, connection->entity,
+                        connection_caller(connection), &connection->proof, &error)) {
+    case PARLEY_OK:
+        /* a copy of what somebody else once sent takes no session over */
+        if (connection->session != NULL || !connection->proof.bound ||
+            guard_fresh(connection->bench->runtime, connection->proof.oldest,
+                        connection->proof.newest))
+            return true;
+        refuse_batch(connection, batch->first_seq, GUARD_STALE);
+        return false;
+    case PARLEY_ENOMEM:
+        ws_close(connection->ws, 1013, "out of memory");
+        return false;
+    default:
+        refuse_batch(connection, batch->first_seq, error.text);
+        return false;
+    }
 }
 
 bool connection_run_batch(struct connection *connection, const struct json_doc *doc,
@@ -161,6 +200,8 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
         connection->close_code = 1002;
         return;
     }
+    if (connection->entity[0] != '\0' && !guarded(connection, doc, &batch))
+        return;
     switch (bind_session(connection, &batch)) {
     case PARLEY_OK:
         break;

@@ -334,11 +334,12 @@ void error_read(const struct json_doc *doc, const struct json_item *root, char *
     json_string_cut(doc, wire_member(doc, payload, "error"), buffer, len);
 }
 
-void received_write(struct json_out *out, const char *entity_id)
+void received_write(struct json_out *out, const char *entity_id, bool verified)
 {
     json_put_text(out, "{\"status\":\"received\",\"entity_id\":");
     wire_put(out, entity_id);
-    json_put_text(out, ",\"verification\":\"disabled\"}");
+    json_put_text(out, verified ? ",\"verification\":\"passed\"}"
+                                : ",\"verification\":\"disabled\"}");
 }
 
 void detail_write(struct json_out *out, const char *text)

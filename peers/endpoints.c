@@ -104,10 +104,15 @@ void endpoints_answered(struct inbound_request *request)
     inbound_free(request);
 }
 
+static enum guard_caller caller_of(const struct bench *bench)
+{
+    return guard_caller(bench->caller.sub[0] != '\0', bench->caller.proven);
+}
+
 /* With a token only in the name it was given to. */
 static bool may_send_as(const struct bench *bench, const char *sender)
 {
-    return bench->caller[0] == '\0' || strcmp(bench->caller, sender) == 0;
+    return bench->caller.sub[0] == '\0' || strcmp(bench->caller.sub, sender) == 0;
 }
 
 /* A batch's messages are counted one by one, where it is run. @return false: it has been told
@@ -137,45 +142,68 @@ static bool permitted(const struct bench *bench, const char *sender)
            secure_minimum(bench->runtime, &minimum, sender) != PARLEY_SECURITY_SEALED;
 }
 
-static void hand_over(struct http_exchange *exchange, enum inbound_kind kind,
-                      const char *sender, const char *session_id, const char *msg_type)
+/* What a request says of itself, and what of it is proven. */
+struct posted {
+    enum inbound_kind kind;
+    const char *sender, *session_id;
+    const char *msg_type; /* NULL: of a batch */
+    enum evidence evidence;
+    bool unplaced;
+    struct proof proof;
+};
+
+static void hand_over(struct http_exchange *exchange, const struct posted *posted)
 {
     struct bench *bench = bench_of(exchange->worker);
     struct parley *runtime = bench->runtime;
     struct inbound_request *request;
     struct session *session;
 
-    if (!entity_id_valid(sender)) {
-        respond_detail(exchange, 400,
-                       sender[0] != '\0' ? "Invalid field: sender_id"
-                                         : "Missing required field: sender_id");
+    if (posted->msg_type != NULL && !within_limit(exchange, posted->sender, posted->msg_type))
         return;
-    }
-    if (!may_send_as(bench, sender)) {
-        respond_detail(exchange, 403, "Forbidden");
-        return;
-    }
-    if (!permitted(bench, sender)) {
-        respond_detail(exchange, 403, "ENCRYPTION_NOT_READY");
-        return;
-    }
-    if (msg_type != NULL && !within_limit(exchange, sender, msg_type))
-        return;
-    if (session_acquire(bench, sender, session_id, &session) != PARLEY_OK) {
+    if (session_acquire(bench, posted->sender, posted->session_id, &session) != PARLEY_OK) {
         respond_detail(exchange, 503, "too many sessions");
         return;
     }
-    request = inbound_new(bench, kind, session);
+    request = inbound_new(bench, posted->kind, session);
     if (request == NULL) {
         session_table_release(&runtime->sessions, session);
         respond_detail(exchange, 503, "out of memory");
         return;
     }
+    request->evidence = posted->evidence;
+    request->unplaced = posted->unplaced;
+    request->proof = posted->proof;
     request->exchange = exchange;
     request->sealing = bench->sealing;
     bench->sealing.session = NULL;
     exchange->user = &request->exchange;
     session_ask(request, &bench->doc, exchange->body, exchange->body_len);
+}
+
+/* @return whether the sender may be who it says; if not, that has been answered */
+static bool may_be(struct http_exchange *exchange, const char *sender)
+{
+    if (!entity_id_valid(sender))
+        respond_detail(exchange, 400,
+                       sender[0] != '\0' ? "Invalid field: sender_id"
+                                         : "Missing required field: sender_id");
+    else if (!may_send_as(bench_of(exchange->worker), sender))
+        respond_detail(exchange, 403, "Forbidden");
+    else if (!permitted(bench_of(exchange->worker), sender))
+        respond_detail(exchange, 403, "ENCRYPTION_NOT_READY");
+    else
+        return true;
+    return false;
+}
+
+static void refuse_unproven(struct http_exchange *exchange, parley_status status,
+                            const struct envelope_error *error)
+{
+    if (status == PARLEY_ENOMEM)
+        respond_detail(exchange, 503, "out of memory");
+    else
+        respond_detail(exchange, 400, error->text);
 }
 
 static bool scan_body(struct http_exchange *exchange, uint32_t levels)
@@ -233,8 +261,34 @@ static bool unseal(struct http_exchange *exchange)
         respond_detail(exchange, 403, "Forbidden");
         return false;
     }
-    memcpy(bench->caller, bench->sealing.session->entity, sizeof(bench->caller));
+    memcpy(bench->caller.sub, bench->sealing.session->entity, sizeof(bench->caller.sub));
+    bench->caller.proven = true;
     return true;
+}
+
+static void post_envelope(struct http_exchange *exchange, const struct envelope *envelope)
+{
+    struct bench *bench = bench_of(exchange->worker);
+    struct posted posted = {.kind = INBOUND_MESSAGE,
+                            .sender = envelope->sender_id,
+                            .msg_type = envelope->msg_type};
+    struct envelope_error error;
+    struct guard guard = {0};
+    parley_status status;
+    bool required;
+
+    if (!may_be(exchange, envelope->sender_id))
+        return;
+    status = guard_message(bench, &guard, &bench->doc, envelope, caller_of(bench),
+                           &posted.evidence, &required, &error);
+    if (status != PARLEY_OK) {
+        refuse_unproven(exchange, status, &error);
+        return;
+    }
+    posted.unplaced = required && posted.evidence != EVIDENCE_BOUND;
+    /* what has no number must not take one of a session's */
+    posted.session_id = envelope->number != 0 && !posted.unplaced ? envelope->session_id : "";
+    hand_over(exchange, &posted);
 }
 
 static void post_message(struct http_exchange *exchange)
@@ -252,9 +306,8 @@ static void post_message(struct http_exchange *exchange)
     else if (envelope.payload_len >
              bench_of(exchange->worker)->runtime->options.message_bytes_max)
         respond_detail(exchange, 413, "Message too large");
-    else /* what has no number must not take one of a session's */
-        hand_over(exchange, INBOUND_MESSAGE, envelope.sender_id,
-                  envelope.number != 0 ? envelope.session_id : "", envelope.msg_type);
+    else
+        post_envelope(exchange, &envelope);
 }
 
 /* The first sender named is the batch's. A caller with a token need not name one, and must
@@ -263,9 +316,9 @@ static bool batch_sender(const struct bench *bench, const struct batch *batch,
                          char sender[ENVELOPE_ID_MAX + 1])
 {
     const struct json_doc *doc = &bench->doc;
-    const bool known = bench->caller[0] != '\0';
+    const bool known = bench->caller.sub[0] != '\0';
 
-    memcpy(sender, bench->caller, sizeof(bench->caller));
+    memcpy(sender, bench->caller.sub, sizeof(bench->caller.sub));
     for (const struct json_item *message = batch->messages;
          message != NULL && (known || sender[0] == '\0'); message = json_next(doc, message)) {
         const struct json_item *item =
@@ -283,9 +336,14 @@ static bool batch_sender(const struct bench *bench, const struct batch *batch,
 static void post_batch(struct http_exchange *exchange)
 {
     const struct json_doc *doc = &bench_of(exchange->worker)->doc;
+    struct bench *bench = bench_of(exchange->worker);
     char sender[ENVELOPE_ID_MAX + 1] = "";
     struct envelope_error error;
+    struct guard guard = {0};
     struct batch batch;
+    struct posted posted = {
+        .kind = INBOUND_BATCH, .sender = sender, .session_id = batch.session_id};
+    parley_status status;
 
     if (!scan_body(exchange, BATCH_LEVELS))
         return;
@@ -293,11 +351,18 @@ static void post_batch(struct http_exchange *exchange)
         respond_detail(exchange, 400, error.text);
         return;
     }
-    if (!batch_sender(bench_of(exchange->worker), &batch, sender)) {
+    if (!batch_sender(bench, &batch, sender)) {
         respond_detail(exchange, 403, "Forbidden");
         return;
     }
-    hand_over(exchange, INBOUND_BATCH, sender, batch.session_id, NULL);
+    if (!may_be(exchange, sender))
+        return;
+    status = guard_batch(bench, &guard, doc, &batch, sender, caller_of(bench), &posted.proof,
+                         &error);
+    if (status == PARLEY_OK)
+        hand_over(exchange, &posted);
+    else
+        refuse_unproven(exchange, status, &error);
 }
 
 static void post_messages(struct http_exchange *exchange)
@@ -537,9 +602,9 @@ static void run_endpoint(struct http_exchange *exchange, const struct endpoint *
     struct bench *bench = bench_of(exchange->worker);
     parley_status status = PARLEY_OK;
 
-    bench->caller[0] = '\0';
-    if (endpoint->guarded && auth_required(bench->runtime))
-        status = auth_check(bench, exchange->authorization, exchange->query, bench->caller);
+    bench->caller = (struct auth_caller){.sub = ""};
+    if (endpoint->guarded)
+        status = auth_check(bench, exchange->authorization, exchange->query, &bench->caller);
     if (status == PARLEY_OK)
         endpoint->run(exchange);
     else if (status == PARLEY_ENOMEM)

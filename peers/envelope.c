@@ -173,14 +173,14 @@ static void put_text_or_null(struct json_out *out, const char *text)
 }
 
 /* "0.3" has neither session nor number, nor what rests on them. */
-static bool has_session(const struct envelope_fields *fields)
+bool envelope_has_session(const struct envelope_fields *fields)
 {
     return strcmp(fields->version, "0.3") != 0;
 }
 
 static void put_session(struct json_out *out, const struct envelope_fields *fields)
 {
-    if (!has_session(fields))
+    if (!envelope_has_session(fields))
         return;
     if (fields->session_id != NULL) {
         json_put_text(out, ",\"session_id\":");
@@ -200,7 +200,7 @@ static void put_ours(struct json_out *out, const struct envelope_fields *fields)
     }
     json_put_text(out, ",\"type\":");
     wire_put(out, fields->type != NULL ? fields->type : "peer_message");
-    if (!has_session(fields))
+    if (!envelope_has_session(fields))
         return;
     if (fields->base_seq != 0) {
         json_put_text(out, ",\"base_seq\":");
@@ -208,6 +208,10 @@ static void put_ours(struct json_out *out, const struct envelope_fields *fields)
     }
     if (fields->redelivered)
         json_put_text(out, ",\"redelivered\":true");
+    if (fields->bound != NULL) {
+        json_put_text(out, ",\"parley_signature\":");
+        wire_put(out, fields->bound);
+    }
 }
 
 void envelope_write(struct json_out *out, const struct envelope_fields *fields)
@@ -219,8 +223,10 @@ void envelope_write(struct json_out *out, const struct envelope_fields *fields)
     json_put_seconds(out, fields->timestamp_us);
     json_put_text(out, ",\"nonce\":");
     put_nonce(out, fields->nonce);
-    json_put_text(out, ",\"signature\":null,\"encrypted_payload\":null,"
-                       "\"sender_public_key\":null,\"jwt_token\":null,\"sender_id\":");
+    json_put_text(out, ",\"signature\":");
+    put_text_or_null(out, fields->signature);
+    json_put_text(out, ",\"encrypted_payload\":null,\"sender_public_key\":null,"
+                       "\"jwt_token\":null,\"sender_id\":");
     wire_put(out, fields->sender_id);
     json_put_text(out, ",\"recipient_id\":");
     put_text_or_null(out, fields->recipient_id);

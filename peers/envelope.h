@@ -58,8 +58,14 @@ struct envelope_fields {
                                left out, whatever they are */
     const char *type;       /* of a complete envelope; NULL: "peer_message" */
     bool redelivered;
-    uint64_t base_seq; /* between parleys; 0: left out, as is a number of 0 */
+    uint64_t base_seq;     /* between parleys; 0: left out, as is a number of 0 */
+    const char *signature; /* base64, of a complete envelope; NULL: null */
+    const char *bound; /* parley_signature, base64; NULL: left out, and in a batch the nonce
+                          with it */
 };
+
+/** Whether the envelope's version has a session and a number. */
+bool envelope_has_session(const struct envelope_fields *fields);
 
 /**
  * Reads one complete envelope (POST /message, or a frame of its own): any accepted form.
@@ -102,15 +108,22 @@ void batch_begin(struct json_out *out, const char *session_id, uint64_t base_seq
                  uint64_t first_seq);
 
 /** Adds a message in the short form (msg_type, payload, timestamp, redelivered; sender_id
- *  unless NULL), its number and id being implied; a void when `payload` is NULL. `msg_type`
+ *  unless NULL; signed if `bound`), its number and id being implied; a void when `payload` is
+ *  NULL. `msg_type`
  *  and `sender_id` are written as they stand: they have passed message_type_valid() and
  *  entity_id_valid(). @param first whether it is the batch's first.
  *  @return false: there are not BATCH_MESSAGE_OVERHEAD bytes beyond type and payload, nothing
  *  was written; room for batch_end() is always kept */
 #define BATCH_MESSAGE_OVERHEAD 96
+#define BATCH_SIGNED_OVERHEAD  160 /* more, when signed */
 bool batch_add(struct json_out *out, const struct envelope_fields *fields, bool first);
 
+/** Whether batch_add() would add it; what `bound` points to is not looked at. */
+bool batch_fits(const struct json_out *out, const struct envelope_fields *fields);
+
 void batch_end(struct json_out *out);
+/** Ends a batch without messages, which is signed itself, as a void of first_seq would be. */
+void batch_end_signed(struct json_out *out, const struct envelope_fields *fields);
 
 /* ---- Control messages ---- */
 
@@ -203,8 +216,8 @@ void error_write(struct json_out *out, const char *text, uint64_t number);
 void error_read(const struct json_doc *doc, const struct json_item *root, char *buffer,
                 size_t len);
 
-/** {"status":"received","entity_id":ID,"verification":"disabled"} */
-void received_write(struct json_out *out, const char *entity_id);
+/** {"status":"received","entity_id":ID,"verification":"passed" or "disabled"} */
+void received_write(struct json_out *out, const char *entity_id, bool verified);
 /** What the older service puts before a handler's reason to refuse a message. */
 #define HANDLER_ERROR "Handler error: "
 

@@ -7,14 +7,17 @@
 #include "peers/jwt.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 #include <string.h>
 
-#define SIGNATURE_BYTES 32
-#define PART_BYTES_MAX  (JWT_BYTES_MAX / 4 * 3 + 3)
-#define DEPTH_MAX       8 /* of nesting in header and payload */
+#define MAC_BYTES      32
+#define PART_BYTES_MAX (JWT_BYTES_MAX / 4 * 3 + 3)
+#define DEPTH_MAX      8 /* of nesting in header and payload */
+#define ISSUER         "peer-service"
 
 struct part {
     const char *text;
@@ -80,24 +83,6 @@ static bool split(const char *token, size_t len, struct part parts[3])
     return count == 3;
 }
 
-static parley_status check_signature(const struct part parts[3], const char *secret,
-                                     size_t secret_len)
-{
-    const char *signed_text = parts[0].text;
-    size_t signed_len = parts[0].len + 1 + parts[1].len; /* with the dot between them */
-    uint8_t said[SIGNATURE_BYTES], right[EVP_MAX_MD_SIZE];
-    unsigned right_len = 0;
-    size_t said_len;
-
-    if (!decode(parts[2], said, sizeof(said), &said_len) || said_len != sizeof(said))
-        return PARLEY_EREFUSED;
-    if (HMAC(EVP_sha256(), secret, (int)secret_len, (const uint8_t *)signed_text, signed_len,
-             right, &right_len) == NULL ||
-        right_len != sizeof(said))
-        return PARLEY_ENOMEM; /* nothing else can fail there */
-    return CRYPTO_memcmp(said, right, sizeof(said)) == 0 ? PARLEY_OK : PARLEY_EREFUSED;
-}
-
 /* ---- What they say ---- */
 
 static parley_status scan_part(struct json_doc *doc, struct part part, uint8_t *bytes)
@@ -131,13 +116,18 @@ static bool absent_or(const struct json_doc *doc, const char *key, const char *t
 }
 
 /* An extension we do not know would change the meaning of the rest: RFC 7515, 4.1.11. */
-static bool header_allows(const struct json_doc *doc)
+static enum jwt_kind read_kind(const struct json_doc *doc)
 {
-    return is_text(doc, json_member(doc, doc->items, "alg"), "HS256") &&
-           json_member(doc, doc->items, "crit") == NULL;
+    const struct json_item *algorithm = json_member(doc, doc->items, "alg");
+
+    if (json_member(doc, doc->items, "crit") != NULL)
+        return JWT_OTHER;
+    if (is_text(doc, algorithm, "HS256"))
+        return JWT_HS256;
+    return is_text(doc, algorithm, "EdDSA") ? JWT_EDDSA : JWT_OTHER;
 }
 
-static bool time_allows(const struct json_doc *doc, uint64_t now_s)
+static bool time_allows(const struct json_doc *doc, uint64_t now_s, uint32_t skew_s)
 {
     static const char *const beginnings[] = {"iat", "nbf"};
     const struct json_item *item = json_member(doc, doc->items, "exp");
@@ -148,7 +138,7 @@ static bool time_allows(const struct json_doc *doc, uint64_t now_s)
     for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++) {
         item = json_member(doc, doc->items, beginnings[i]);
         if (item != NULL &&
-            (!json_double(doc, item, &seconds) || seconds > (double)now_s + JWT_SKEW_S))
+            (!json_double(doc, item, &seconds) || seconds > (double)now_s + skew_s))
             return false;
     }
     return true;
@@ -168,39 +158,174 @@ static bool names_audience(const struct json_doc *doc, const char *audience)
     return false;
 }
 
-static bool payload_allows(const struct json_doc *doc, const char *audience, uint64_t now_s,
-                           struct jwt_claims *claims)
+static bool read_sub(const struct json_doc *doc, struct jwt_claims *claims)
 {
     const struct json_item *sub = json_member(doc, doc->items, "sub");
 
-    return time_allows(doc, now_s) && absent_or(doc, "iss", "peer-service") &&
-           absent_or(doc, "type", "access") && names_audience(doc, audience) && sub != NULL &&
-           json_string(doc, sub, claims->sub, sizeof(claims->sub)) >= 0 &&
+    return sub != NULL && json_string(doc, sub, claims->sub, sizeof(claims->sub)) >= 0 &&
            entity_id_valid(claims->sub);
 }
 
-parley_status jwt_verify(struct json_doc *doc, const char *token, size_t len,
-                         const char *secret, size_t secret_len, const char *audience,
-                         uint64_t now_s, struct jwt_claims *ret_claims)
+static bool payload_allows(const struct json_doc *doc, const struct jwt_judge *judge,
+                           struct jwt_claims *claims)
+{
+    claims->for_us = json_member(doc, doc->items, "aud") != NULL;
+    return time_allows(doc, judge->now_s, judge->skew_s) && absent_or(doc, "iss", ISSUER) &&
+           absent_or(doc, "type", "access") && names_audience(doc, judge->audience);
+}
+
+/* ---- Who signed ---- */
+
+static const char *signed_text(const struct part parts[3])
+{
+    return parts[0].text;
+}
+
+/* With the dot between them. */
+static size_t signed_len(const struct part parts[3])
+{
+    return parts[0].len + 1 + parts[1].len;
+}
+
+static parley_status check_mac(const struct part parts[3], const struct jwt_judge *judge)
+{
+    uint8_t said[MAC_BYTES], right[EVP_MAX_MD_SIZE];
+    unsigned right_len = 0;
+    size_t said_len;
+    int difference;
+
+    if (judge->secret == NULL || !decode(parts[2], said, sizeof(said), &said_len) ||
+        said_len != sizeof(said))
+        return PARLEY_EREFUSED;
+    if (HMAC(EVP_sha256(), judge->secret, (int)judge->secret_len,
+             (const uint8_t *)signed_text(parts), signed_len(parts), right,
+             &right_len) == NULL ||
+        right_len != sizeof(said))
+        return PARLEY_ENOMEM; /* nothing else can fail there */
+    difference = CRYPTO_memcmp(said, right, sizeof(said));
+    OPENSSL_cleanse(right, sizeof(right));
+    return difference == 0 ? PARLEY_OK : PARLEY_EREFUSED;
+}
+
+static bool check_signature(const struct part parts[3], const struct identity_key *key)
+{
+    uint8_t said[IDENTITY_SIGNATURE_BYTES];
+    size_t said_len;
+
+    return decode(parts[2], said, sizeof(said), &said_len) && said_len == sizeof(said) &&
+           identity_verify(key, signed_text(parts), signed_len(parts), said);
+}
+
+/* What a token of ours or of anybody with the secret says is read once that is proven. */
+static parley_status verify_hs256(struct json_doc *doc, const struct part parts[3],
+                                  const struct jwt_judge *judge, struct jwt_claims *claims)
 {
     uint8_t bytes[PART_BYTES_MAX];
-    struct jwt_claims claims;
+    parley_status status = check_mac(parts, judge);
+
+    if (status == PARLEY_OK)
+        status = scan_part(doc, parts[1], bytes);
+    if (status == PARLEY_OK && !(payload_allows(doc, judge, claims) && read_sub(doc, claims)))
+        status = PARLEY_EREFUSED;
+    return status;
+}
+
+/* Whose key it is to be checked with stands inside. The key of somebody who is not trusted is
+ * not there, and what is out of date is not worth the time that checking takes. */
+static parley_status verify_eddsa(struct json_doc *doc, const struct part parts[3],
+                                  const struct jwt_judge *judge, struct jwt_claims *claims)
+{
+    uint8_t bytes[PART_BYTES_MAX];
+    const struct identity_key *key;
+    parley_status status = scan_part(doc, parts[1], bytes);
+
+    if (status != PARLEY_OK)
+        return status;
+    key = judge->find != NULL && read_sub(doc, claims) ? judge->find(claims->sub, judge->user)
+                                                       : NULL;
+    claims->known = key != NULL;
+    if (key == NULL || !payload_allows(doc, judge, claims) || !check_signature(parts, key))
+        return PARLEY_EREFUSED;
+    return PARLEY_OK;
+}
+
+parley_status jwt_verify(struct json_doc *doc, const char *token, size_t len,
+                         const struct jwt_judge *judge, struct jwt_claims *ret_claims)
+{
+    struct jwt_claims claims = {.kind = JWT_OTHER};
+    uint8_t bytes[PART_BYTES_MAX];
     struct part parts[3];
     parley_status status;
 
-    assert(secret_len > 0 && secret_len <= INT32_MAX);
+    assert(judge->secret == NULL || (judge->secret_len > 0 && judge->secret_len <= INT32_MAX));
+    ret_claims->kind = JWT_OTHER;
+    ret_claims->known = false;
     if (len > JWT_BYTES_MAX || !split(token, len, parts))
         return PARLEY_EREFUSED;
-    status = check_signature(parts, secret, secret_len);
-    if (status == PARLEY_OK)
-        status = scan_part(doc, parts[0], bytes);
-    if (status == PARLEY_OK && !header_allows(doc))
-        status = PARLEY_EREFUSED;
-    if (status == PARLEY_OK)
-        status = scan_part(doc, parts[1], bytes);
-    if (status == PARLEY_OK && !payload_allows(doc, audience, now_s, &claims))
-        status = PARLEY_EREFUSED;
+    status = scan_part(doc, parts[0], bytes);
+    if (status != PARLEY_OK)
+        return status;
+    claims.kind = read_kind(doc);
+    status = PARLEY_EREFUSED;
+    if (claims.kind == JWT_HS256)
+        status = verify_hs256(doc, parts, judge, &claims);
+    else if (claims.kind == JWT_EDDSA)
+        status = verify_eddsa(doc, parts, judge, &claims);
+    ret_claims->kind = claims.kind;
+    ret_claims->known = claims.known;
     if (status == PARLEY_OK)
         *ret_claims = claims;
+    return status;
+}
+
+/* ---- Ours ---- */
+
+/* Base64url without padding. @return characters */
+static size_t encode(const void *bytes, size_t len, char *text)
+{
+    static const char digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const uint8_t *in = bytes;
+    uint32_t bits = 0;
+    unsigned held = 0;
+    size_t used = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        bits = bits << 8 | in[i];
+        for (held += 8; held >= 6; held -= 6)
+            text[used++] = digits[bits >> (held - 6) & 63];
+    }
+    if (held > 0)
+        text[used++] = digits[bits << (6 - held) & 63];
+    return used;
+}
+
+/* Both names are entities' ids, in which nothing needs an escape. */
+parley_status jwt_make(const struct identity *identity, const char *sub, const char *audience,
+                       uint64_t now_s, char token[JWT_MADE_MAX + 1])
+{
+    static const char header[] = "{\"alg\":\"EdDSA\",\"typ\":\"JWT\"}";
+    uint8_t signature[IDENTITY_SIGNATURE_BYTES];
+    char payload[2 * ENVELOPE_ID_MAX + 128], text[JWT_MADE_MAX + 1];
+    parley_status status;
+    size_t used;
+    int len;
+
+    assert(entity_id_valid(sub) && entity_id_valid(audience));
+    len = snprintf(payload, sizeof(payload),
+                   "{\"sub\":\"%s\",\"iat\":%" PRIu64 ",\"exp\":%" PRIu64 ",\"iss\":\"" ISSUER
+                   "\",\"aud\":\"%s\"}",
+                   sub, now_s, now_s + JWT_VALID_S, audience);
+    used = encode(header, sizeof(header) - 1, text);
+    text[used++] = '.';
+    used += encode(payload, (size_t)len, text + used);
+    status = identity_sign(identity, text, used, signature);
+    if (status == PARLEY_OK) {
+        text[used++] = '.';
+        used += encode(signature, sizeof(signature), text + used);
+        memcpy(token, text, used);
+        token[used] = '\0';
+    }
+    OPENSSL_cleanse(text, sizeof(text));
     return status;
 }

@@ -14,7 +14,7 @@
 #include "peers/envelope.h"
 
 /** A frame is at most so much larger than payload, type and four entity ids. */
-#define OLDER_FRAME_OVERHEAD 640
+#define OLDER_FRAME_OVERHEAD 860
 
 /** What an older WebSocket server takes in one frame. */
 #define MANAGER_FRAME_BYTES_MAX (1u << 20)

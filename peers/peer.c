@@ -420,6 +420,7 @@ static void set_options(struct peer *peer, const parley_peer_options *options)
     if (!defaults->websocket_enabled)
         peer->preference = PARLEY_HTTP_ONLY;
     peer->dialect = options->dialect;
+    peer->signatures = options->signatures;
     peer->security_min = options->security_min;
     peer->link.paced = options->pace;
     pace_init(&peer->link.pace, options->rate_burst != 0 ? options->rate_burst : MANAGER_BURST,

@@ -99,8 +99,10 @@ struct link {
     uint32_t in_flight_max;     /* and unacknowledged */
     struct connection *carrier; /* a peer without a URL: the connection it opened to us */
     struct carrier_note *carrier_gone;
+    bool carrier_sealed;
     struct connection *inbound;       /* what the other side sends over our WebSocket */
     struct channel *channel;          /* peer_secure.c; NULL: what is said is not sealed */
+    uint64_t unsecured_until_ns;      /* a handshake came to nothing: not before */
     char entity[ENVELOPE_ID_MAX + 1]; /* as the other side greeted */
     enum connection_dialect dialect;  /* of this connection, decided when it was opened */
     bool displaced;    /* the peer closed in favour of a newer connection: do not fight it */
@@ -147,6 +149,9 @@ struct post {
     struct post_secure *secure; /* peer_post_secure.c: its security session; NULL: none */
     enum post_kind kind;
     uint64_t unsecured_until_ns; /* it cannot, or its answers do not arrive: not before */
+    char *authorization;         /* auth.h: a token of our identity; NULL: none yet */
+    uint64_t token_made_s;       /* seconds of the wall clock */
+    uint32_t token_version;
     /* older peers */
     bool paced; /* configured so; a parley never is */
     struct pace pace;
@@ -174,11 +179,13 @@ struct peer {
     struct url url, ws_url; /* ws_url: path complete, without the query */
     char *authorization;    /* auth.h; NULL: no token */
     bool token_in_query;
+    bool identity_token; /* made as it is needed: for a dial, and in `post` */
     char session_id[37];
     uint8_t session_random[16];
 
     parley_preference preference;
     parley_dialect dialect;
+    parley_signatures signatures;
     parley_security security_min;
     uint32_t ttl_ms;
     uint32_t mailbox_messages_max;
@@ -273,13 +280,21 @@ struct envelope_fields;
 void peer_fields(struct peer *peer, struct message *message, uint64_t number,
                  uint64_t timestamp_us, struct envelope_fields *ret_fields);
 
+/** Signs a complete envelope, where this peer's are signed. @return false: out of memory */
+struct signed_texts;
+bool peer_sign(struct peer *peer, struct envelope_fields *fields, struct signed_texts *texts);
+
 /**
  * Writes the next messages of `route` as a batch and takes them.
  *
  * @param messages_max at most so many
  * @param ret_last     number of the last one
- * @return messages written; 0: none fits, or none goes this way (the buffer is then of no use)
+ * @return messages written; 0: none fits, none goes this way, or there is no memory (the
+ * buffer is then of no use)
  */
+#define PEER_SIGNED_MAX                                                  \
+    32 /* signed messages in one batch: some milliseconds on either side \
+        */
 struct json_out;
 size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_max,
                         struct json_out *out, uint64_t *ret_last);
@@ -288,9 +303,9 @@ size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_m
  *  up the acknowledgement of what came after it until the sender is known to have given it up,
  *  and there may be nothing else to send. */
 bool peer_base_due(const struct peer *peer);
-/** Writes that batch, in PEER_BASE_ROOM bytes. */
+/** Writes that batch, in PEER_BASE_ROOM bytes. @return false: out of memory */
 #define PEER_BASE_ROOM 512
-void peer_write_base(struct peer *peer, struct json_out *out);
+bool peer_write_base(struct peer *peer, struct json_out *out);
 
 /** The message the cursor is at, and the number it has or is about to get; NULL: none, or it
  *  goes another way than `route`. */
@@ -358,11 +373,16 @@ void link_carrier_lost(struct peer *peer, unsigned code);
 
 /* peer_secure.c; on the peer's worker */
 
+/** Until what could not be secured, and need not be, is tried again. */
+#define PEER_UNSECURED_NS (60 * NS_PER_S)
+
 /** A plain greeting has come: begins the handshake if there is to be one, gives the connection
  *  up if there has to be one and cannot. @return whether it did: the greeting is of no use */
 bool link_secure(struct peer *peer, const struct greeting *greeting);
 /** Opens a frame. @return false: it is nothing for the reader, or the connection has ended */
 bool link_unseal(struct peer *peer, char **data, size_t *len, bool binary);
+/** The WebSocket has closed: its session ends. */
+void link_unsecure(struct peer *peer);
 /** A step has come. */
 void link_step(struct peer *peer, const struct json_doc *doc);
 /** Ends what cannot be sealed any more; asks for new keys in time; when that is. */
@@ -372,6 +392,8 @@ uint64_t link_secure_next_ns(const struct peer *peer);
 void link_written(struct peer *peer);
 /** Whether a session with it is possible, as far as we know. */
 bool peer_may_seal(const struct peer *peer);
+/** Whether what goes this way now is sealed: it needs no signatures. */
+bool peer_sealed(const struct peer *peer, enum route route);
 /** Whether its security_min allows to send it anything, as far as we know. */
 bool peer_permits(const struct peer *peer);
 
@@ -416,8 +438,8 @@ struct message *older_next(struct peer *peer, uint64_t *ret_number);
 size_t older_room(const struct message *message);
 /** Whether it may go now; if not, the timer is to come back. */
 bool older_turn(struct peer *peer);
-/** Writes its frame and takes it. */
-void older_put(struct peer *peer, struct message *message, uint64_t number,
+/** Writes its frame and takes it. @return false: out of memory, nothing was written */
+bool older_put(struct peer *peer, struct message *message, uint64_t number,
                struct json_out *out);
 void older_fill(struct peer *peer, struct ws_batch *batch);
 void older_ping(struct peer *peer);

@@ -3,8 +3,10 @@
  * The next messages as one batch, the same for a frame, a carried frame and an HTTP body.
  */
 #include "peers/envelope.h"
+#include "peers/guard.h"
 #include "peers/older_out.h"
 #include "peers/peer.h"
+#include "peers/signature.h"
 #include "runtime/clock.h"
 
 void peer_fields(struct peer *peer, struct message *message, uint64_t number,
@@ -48,20 +50,50 @@ struct message *peer_next(struct peer *peer, enum route route, uint64_t *ret_num
     return message_of(message);
 }
 
+/* ---- Signing ---- */
+
+bool peer_sign(struct peer *peer, struct envelope_fields *fields, struct signed_texts *texts)
+{
+    const struct identity *identity = guard_signs(peer);
+
+    return identity == NULL ||
+           signature_envelope(&peer->bench->canonical, identity, fields, texts) == PARLEY_OK;
+}
+
+/* @return false: there is no room for it, or no memory */
+static bool sign_in_batch(struct peer *peer, const struct identity *identity,
+                          const struct json_out *out, struct envelope_fields *fields,
+                          struct signed_texts *texts, uint8_t nonce[16])
+{
+    fields->bound = texts->bound;
+    if (!batch_fits(out, fields)) /* before the costly part */
+        return false;
+    random_bytes(&peer->bench->random, nonce, 16);
+    fields->nonce = nonce;
+    fields->base_seq = delivery_base(&peer->delivery);
+    return signature_in_batch(&peer->bench->canonical, identity, fields, texts) == PARLEY_OK;
+}
+
 size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_max,
                         struct json_out *out, uint64_t *ret_last)
 {
     uint64_t wall_us = clock_wall_us(), number;
     struct message *message = peer_next(peer, route, &number);
+    const struct identity *identity = peer_sealed(peer, route) ? NULL : guard_signs(peer);
     struct envelope_fields fields;
+    struct signed_texts texts;
+    uint8_t nonce[16];
     size_t count = 0;
 
     if (message == NULL)
         return 0;
+    if (identity != NULL && messages_max > PEER_SIGNED_MAX)
+        messages_max = PEER_SIGNED_MAX;
     batch_begin(out, peer->session_id, delivery_base(&peer->delivery), number);
-    peer->delivery.base_untold = false;
     while (message != NULL && count < messages_max) {
         peer_fields(peer, message, number, wall_us, &fields);
+        if (identity != NULL && !sign_in_batch(peer, identity, out, &fields, &texts, nonce))
+            break;
         /* A connection has an identity; over HTTP the first message says it for all. */
         if (route != ROUTE_HTTP || count > 0)
             fields.sender_id = NULL;
@@ -73,6 +105,8 @@ size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_m
         message = peer_next(peer, route, &number);
     }
     batch_end(out);
+    if (count > 0)
+        peer->delivery.base_untold = false;
     return count;
 }
 
@@ -83,11 +117,31 @@ bool peer_base_due(const struct peer *peer)
            peer->link.state == LINK_OPEN && !link_is_older(peer);
 }
 
-void peer_write_base(struct peer *peer, struct json_out *out)
+bool peer_write_base(struct peer *peer, struct json_out *out)
 {
     uint64_t base = delivery_base(&peer->delivery);
+    uint64_t next = base + peer->delivery.outstanding;
+    const struct identity *identity =
+        peer_sealed(peer, ROUTE_WEBSOCKET) ? NULL : guard_signs(peer);
+    struct signed_texts texts;
+    uint8_t nonce[16];
+    struct envelope_fields fields = {
+        .sender_id = peer->runtime->node_id,
+        .recipient_id = peer->id,
+        .session_id = peer->session_id,
+        .timestamp_us = clock_wall_us(),
+        .number = next,
+        .version = "1.0",
+    };
 
-    batch_begin(out, peer->session_id, base, base + peer->delivery.outstanding);
-    batch_end(out);
+    batch_begin(out, peer->session_id, base, next);
+    if (identity == NULL) {
+        batch_end(out);
+    } else {
+        if (!sign_in_batch(peer, identity, out, &fields, &texts, nonce))
+            return false;
+        batch_end_signed(out, &fields);
+    }
     peer->delivery.base_untold = false;
+    return true;
 }

@@ -11,6 +11,8 @@
 #include "peers/carrier.h"
 #include "peers/connection.h"
 #include "peers/envelope.h"
+#include "peers/guard.h"
+#include "peers/older_out.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
 
@@ -147,11 +149,31 @@ static void on_first_frame(struct peer *peer, const struct json_doc *doc, const 
     }
 }
 
+/* It does not believe us, and will not when we say it again. Everything else that can be wrong
+ * with a frame is not any message's fault. */
+static bool is_refusal(const char *text)
+{
+    return strcmp(text, "Missing signature") == 0 || strcmp(text, "Invalid signature") == 0 ||
+           strcmp(text, "Stale timestamp") == 0 || strncmp(text, "Unknown sender: ", 16) == 0;
+}
+
+static void on_error(struct peer *peer, const struct json_doc *doc)
+{
+    char text[PARLEY_DETAIL_MAX];
+    uint64_t number;
+
+    error_read(doc, doc->items, text, sizeof(text));
+    log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
+    if (is_refusal(text) && older_read_error(doc, doc->items, &number) == REFERENCE_NUMBER &&
+        peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
+        (void)delivery_answer(&peer->delivery, number, PARLEY_REJECTED, 0, text);
+        peer_flush(peer); /* while `text` is there */
+    }
+}
+
 static void on_frame(struct peer *peer, const struct json_doc *doc, const char *data,
                      size_t len)
 {
-    char text[PARLEY_DETAIL_MAX];
-
     switch (frame_kind(doc, doc->items)) {
     case FRAME_ACK:
         on_ack(peer, doc);
@@ -164,8 +186,7 @@ static void on_frame(struct peer *peer, const struct json_doc *doc, const char *
         link_step(peer, doc);
         break;
     case FRAME_ERROR:
-        error_read(doc, doc->items, text, sizeof(text));
-        log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
+        on_error(peer, doc);
         break;
     default:
         break; /* PROTOCOL.md: what a client does not know it ignores */
@@ -263,8 +284,10 @@ static void write_base(struct peer *peer, struct ws_batch *batch)
     out.buffer = channel_frame_begin(peer->link.channel, batch, PEER_BASE_ROOM, &out.capacity);
     if (out.buffer == NULL)
         return; /* the buffer is full, so there will be another */
-    peer_write_base(peer, &out);
-    channel_frame_end(peer->link.channel, batch, out.len);
+    if (peer_write_base(peer, &out))
+        channel_frame_end(peer->link.channel, batch, out.len);
+    else
+        ws_frame_drop(batch);
 }
 
 void link_fill(struct ws *ws, struct ws_batch *batch)
@@ -280,8 +303,12 @@ void link_fill(struct ws *ws, struct ws_batch *batch)
     if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET && link_is_older(peer)) {
         older_fill(peer, batch);
     } else if (peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
-        while (write_frame(peer, batch))
-            ;
+        while (write_frame(peer, batch)) {
+            if (guard_signs(peer) != NULL) { /* others have their turn in between */
+                ws_want_write(ws);
+                break;
+            }
+        }
         if (peer_base_due(peer))
             write_base(peer, batch);
     }

@@ -13,6 +13,7 @@
 #include "peers/auth.h"
 #include "peers/envelope.h"
 #include "peers/peer.h"
+#include "peers/signature.h"
 #include "runtime/clock.h"
 
 /* What the older service takes, with room to spare: it blocks whoever sends more than 1 a
@@ -67,11 +68,13 @@ void post_fini(struct peer *peer)
 
 /* ---- The request ---- */
 
-static void write_single(struct peer *peer, struct message *message, uint64_t number,
+/* @return false: out of memory */
+static bool write_single(struct peer *peer, struct message *message, uint64_t number,
                          struct json_out *out)
 {
     uint8_t nonce[16];
     struct envelope_fields fields;
+    struct signed_texts texts;
     char message_id[37];
 
     peer_fields(peer, message, number, clock_wall_us(), &fields);
@@ -81,9 +84,12 @@ static void write_single(struct peer *peer, struct message *message, uint64_t nu
     fields.version = peer->post.version == POST_1_0 ? "1.0" : "0.3";
     fields.message_id = message_id;
     assert(fields.payload != NULL); /* nothing is outstanding: the front is never a void */
+    if (!peer_sign(peer, &fields, &texts))
+        return false;
     envelope_write(out, &fields);
     delivery_take(&peer->delivery, &message->delivery);
     peer->post.last = number;
+    return true;
 }
 
 static bool keep_body(struct peer *peer, const struct json_out *out)
@@ -187,8 +193,9 @@ static bool write_sealed(struct peer *peer, struct json_out *out)
     struct json_out text = {.buffer = out->buffer + SEAL_HEADER_BYTES,
                             .capacity = out->capacity - SEAL_OVERHEAD};
 
-    peer_write_batch(peer, ROUTE_HTTP, peer->post.single ? 1 : UINT32_MAX, &text,
-                     &peer->post.last);
+    if (peer_write_batch(peer, ROUTE_HTTP, peer->post.single ? 1 : UINT32_MAX, &text,
+                         &peer->post.last) == 0)
+        return false;
     out->len = text.len + SEAL_OVERHEAD;
     return post_seal(peer, out->buffer, text.len);
 }
@@ -198,7 +205,7 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
                           struct json_out *out)
 {
     struct post *post = &peer->post;
-    bool written = true;
+    bool written;
 
     out->capacity = body_room(peer, message);
     post->kind = post_seals(peer) ? POST_SEALED : POST_PLAIN;
@@ -211,9 +218,10 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
     if (post->kind == POST_SEALED)
         written = write_sealed(peer, out);
     else if (post->batch)
-        peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, out, &post->last);
+        written = peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, out,
+                                   &post->last) > 0;
     else
-        write_single(peer, message, number, out);
+        written = write_single(peer, message, number, out);
     if (written && keep_body(peer, out))
         return true;
     post_undone(peer);
@@ -244,6 +252,10 @@ void post_start(struct peer *peer)
     uint64_t number;
     struct message *message = peer_next(peer, ROUTE_HTTP, &number);
 
+    if (message != NULL && auth_renew(peer) != PARLEY_OK) {
+        post_wait(peer, peer->runtime->options.http_backoff_ms);
+        return;
+    }
     if (message == NULL || !may_go(peer))
         return;
     if (post_step_due(peer)) {

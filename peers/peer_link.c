@@ -142,13 +142,14 @@ static void dial_failed(struct peer *peer, const char *reason)
 static void dial_address(struct peer *peer, const char *address)
 {
     char path[URL_PATH_MAX + ENVELOPE_ID_MAX + JWT_BYTES_MAX + 128];
+    char made[AUTH_HEADER_MAX + 1];
+    const char *header = NULL;
     struct ws_target target = {
         .address = address,
         .port = peer->ws_url.port,
         .host = peer->ws_url.host,
         .path = path,
         .tls = peer->ws_url.tls,
-        .authorization = auth_value(peer),
         .timeout_ms = peer->runtime->options.connect_timeout_ms,
     };
     parley_status status = PARLEY_EUNREACHABLE;
@@ -157,10 +158,14 @@ static void dial_address(struct peer *peer, const char *address)
              peer->session_id, peer->runtime->node_id);
     peer->link.state = LINK_DIALLING;
     peer->link.refused_with = 0;
-    if (auth_append_token(peer, path, sizeof(path)))
+    if (auth_dial_header(peer, made, &header) == PARLEY_OK &&
+        auth_append_token(peer, header, path, sizeof(path))) {
+        target.authorization = auth_value(header);
         status =
             ws_connect(peer->runtime->transport, peer->bench->worker, &peer->link.ws, &target);
+    }
     OPENSSL_cleanse(path, sizeof(path)); /* the token */
+    OPENSSL_cleanse(made, sizeof(made));
     if (status != PARLEY_OK)
         dial_failed(peer, "cannot open a connection");
 }
@@ -415,8 +420,7 @@ void link_closed(struct ws *ws, const struct ws_closed *why)
     if (peer->link.inbound != NULL)
         connection_left(peer->link.inbound, 0);
     peer->link.inbound = NULL;
-    channel_free(peer->link.channel);
-    peer->link.channel = NULL;
+    link_unsecure(peer);
     peer->link.redial = false;
     peer->link.next_ns = CLOCK_NEVER;
     if (why->http_status >= 300) {

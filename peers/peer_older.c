@@ -20,6 +20,7 @@
 #include "peers/older.h"
 #include "peers/older_out.h"
 #include "peers/peer.h"
+#include "peers/signature.h"
 #include "peers/wire.h"
 #include "runtime/clock.h"
 
@@ -73,10 +74,11 @@ bool older_turn(struct peer *peer)
            pace_take(&link->pace, now, &link->turn_ns);
 }
 
-void older_put(struct peer *peer, struct message *message, uint64_t number,
+bool older_put(struct peer *peer, struct message *message, uint64_t number,
                struct json_out *out)
 {
     struct envelope_fields fields;
+    struct signed_texts texts;
     char message_id[37];
     uint8_t nonce[16];
 
@@ -85,12 +87,15 @@ void older_put(struct peer *peer, struct message *message, uint64_t number,
     random_bytes(&peer->bench->random, nonce, sizeof(nonce));
     fields.message_id = message_id;
     fields.nonce = nonce;
+    if (!peer_sign(peer, &fields, &texts))
+        return false;
     if (peer->link.dialect == CONNECTION_CLIENT)
         older_write_to_client(out, &fields);
     else
         older_write_to_manager(out, &fields);
     message->delivery.sent_ms = (uint32_t)(now_ns(peer) / NS_PER_MS);
     delivery_take(&peer->delivery, &message->delivery);
+    return true;
 }
 
 void older_fill(struct peer *peer, struct ws_batch *batch)
@@ -108,7 +113,10 @@ void older_fill(struct peer *peer, struct ws_batch *batch)
             ws_frame_drop(batch);
             break;
         }
-        older_put(peer, message, number, &out);
+        if (!older_put(peer, message, number, &out)) {
+            ws_frame_drop(batch);
+            break;
+        }
         ws_frame_end(batch, WS_TEXT, out.len);
     }
     peer_arm(peer);

@@ -16,7 +16,6 @@
 #include "runtime/clock.h"
 
 #define HTTP_EPOCH     1
-#define UNSECURED_NS   (60 * NS_PER_S) /* until what could not be secured is tried again */
 #define SESSION_HEADER "Parley-Session: "
 #define BINARY_HEADER  "Content-Type: application/octet-stream"
 
@@ -90,7 +89,7 @@ bool post_goes_in_batches(const struct peer *peer)
 void post_headers(struct peer *peer)
 {
     struct post *post = &peer->post;
-    const char *token = auth_header(peer);
+    const char *token = auth_request_header(peer);
     size_t count = 0;
 
     memset(post->call.headers, 0, sizeof(post->call.headers));
@@ -187,7 +186,7 @@ static void fail(struct peer *peer, bool answered, const char *why)
     post_unsecure(peer);
     log_warn(&peer->runtime->log, "peer %s: handshake over HTTP: %s", peer->id, why);
     if (answered && peer->security_min != PARLEY_SECURITY_SEALED) {
-        post->unsecured_until_ns = now_ns(peer) + UNSECURED_NS;
+        post->unsecured_until_ns = now_ns(peer) + PEER_UNSECURED_NS;
         post_succeeded(peer); /* it answers */
         return;
     }

@@ -24,6 +24,15 @@ bool peer_may_seal(const struct peer *peer)
            peer->dialect != PARLEY_DIALECT_SERVICE && secure_wanted(peer->runtime, peer->id);
 }
 
+bool peer_sealed(const struct peer *peer, enum route route)
+{
+    if (route == ROUTE_HTTP)
+        return peer->post.kind == POST_SEALED;
+    if (peer->link.carrier != NULL)
+        return peer->link.carrier_sealed;
+    return channel_sealed(peer->link.channel);
+}
+
 bool peer_permits(const struct peer *peer)
 {
     switch (peer->security_min) {
@@ -80,12 +89,19 @@ static bool foreign(struct peer *peer, const struct greeting *greeting)
     return true;
 }
 
+/* Where it need not be, what came to nothing is not tried again at once: the other side may
+ * not trust us. */
+static bool wanted(const struct peer *peer)
+{
+    return peer_may_seal(peer) && (peer->security_min == PARLEY_SECURITY_SEALED ||
+                                   now_ns(peer) >= peer->link.unsecured_until_ns);
+}
+
 bool link_secure(struct peer *peer, const struct greeting *greeting)
 {
     if (channel_sealed(peer->link.channel))
         return foreign(peer, greeting);
-    if (greeting->handshakes && strcmp(greeting->entity_id, peer->id) == 0 &&
-        peer_may_seal(peer)) {
+    if (greeting->handshakes && strcmp(greeting->entity_id, peer->id) == 0 && wanted(peer)) {
         begin(peer);
         return true;
     }
@@ -93,6 +109,18 @@ bool link_secure(struct peer *peer, const struct greeting *greeting)
         return false;
     link_give_up(peer, 1008, "the peer offers no handshake, and security_min is sealed");
     return true;
+}
+
+void link_unsecure(struct peer *peer)
+{
+    struct link *link = &peer->link;
+
+    if (link->channel != NULL && !channel_sealed(link->channel)) {
+        log_warn(&peer->runtime->log, "peer %s: the handshake came to nothing", peer->id);
+        link->unsecured_until_ns = now_ns(peer) + PEER_UNSECURED_NS;
+    }
+    channel_free(link->channel);
+    link->channel = NULL;
 }
 
 void link_step(struct peer *peer, const struct json_doc *doc)

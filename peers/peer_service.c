@@ -19,6 +19,7 @@
 #include "peers/connection.h"
 #include "peers/endpoints.h"
 #include "peers/envelope.h"
+#include "peers/nonces_file.h"
 #include "peers/peer.h"
 #include "peers/service.h"
 #include "peers/settings.h"
@@ -247,6 +248,49 @@ static parley_status start_http(struct parley *runtime)
     return http_worker_start(&runtime->alloc, &runtime->log, &http, &runtime->http);
 }
 
+/* The memory against replay, which the state directory keeps. */
+static parley_status open_nonces(struct parley *runtime, char *error, size_t error_len)
+{
+    const parley_options *options = &runtime->options;
+    struct nonces_limits limits = {
+        /* as long as a copy can be fresh, whatever the window is set to */
+        .window_s = options->nonce_window_s > 2 * options->clock_skew_s
+                        ? options->nonce_window_s
+                        : 2 * (uint64_t)options->clock_skew_s + 1,
+        .nonces_max = options->nonces_max,
+    };
+    struct random_pool random = {.used = sizeof(random.bytes)};
+    uint8_t key[NONCES_KEY_BYTES];
+    char reason[ERROR_MAX] = "";
+    parley_status status;
+
+    random_bytes(&random, key, sizeof(key));
+    status = nonces_init(&runtime->nonces, &runtime->alloc, &limits, key);
+    if (status != PARLEY_OK || runtime->state_dir == NULL)
+        return status;
+    status = nonces_file_open(&runtime->nonces, runtime->state_dir, runtime->node_id,
+                              clock_now_ns(), clock_wall_us(), reason, sizeof(reason));
+    if (status == PARLEY_ESYSTEM)
+        snprintf(error, error_len, "security.state_dir: %s", reason);
+    return status;
+}
+
+/* Refusing everything is hardly what was meant; taking it, less so. */
+static void warn_of_signatures(struct parley *runtime)
+{
+    if (runtime->listen_host == NULL ||
+        trust_signatures(runtime) != PARLEY_SIGNATURES_REQUIRED || auth_required(runtime) ||
+        /* relaxed: told to humans */
+        atomic_load_explicit(&runtime->trust.keys, memory_order_relaxed) > 0)
+        return;
+    log_warn(
+        &runtime->log,
+        "security.signatures: required%s, and no key is trusted: no message will be taken",
+        runtime->options.signatures == PARLEY_SIGNATURES_AUTO
+            ? ", as this node listens beyond loopback"
+            : "");
+}
+
 static parley_status start(struct parley *runtime, char *error, size_t error_len)
 {
     const parley_options *options = &runtime->options;
@@ -267,6 +311,8 @@ static parley_status start(struct parley *runtime, char *error, size_t error_len
         session_table_init(&runtime->sessions, &runtime->alloc, options->guests_max);
     if (status == PARLEY_OK)
         limit_init(&runtime->limits, &runtime->alloc, options, runtime->loopback);
+    if (status == PARLEY_OK)
+        status = open_nonces(runtime, error, error_len);
     if (status == PARLEY_OK)
         transfers_in_init(&runtime->transfers, &runtime->alloc, options);
     if (status == PARLEY_OK)
@@ -315,6 +361,7 @@ static void release(struct parley *runtime)
     session_table_fini(&runtime->sessions);
     secure_table_fini(&runtime->secured);
     limit_fini(&runtime->limits);
+    nonces_fini(&runtime->nonces);
     transfers_in_fini(&runtime->transfers);
     registry_fini(&runtime->registry);
     handlers_fini(&runtime->handlers);
@@ -386,6 +433,7 @@ parley_status parley_open(const parley_options *options, char *error, size_t err
             parley_close(runtime);
             return status;
         }
+        warn_of_signatures(runtime);
         *ret_runtime = runtime;
         return PARLEY_OK;
     }

@@ -29,7 +29,7 @@ bool secure_parties(struct bench *bench, const char *entity_id,
         return false;
     *ret_parties = (struct handshake_parties){
         .crypto = &runtime->crypto,
-        .canonical = &bench->steps,
+        .canonical = &bench->canonical,
         .own_id = runtime->node_id,
         .identity = trust_identity(runtime),
         .peer_id = entity_id,

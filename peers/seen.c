@@ -71,7 +71,8 @@ void seen_init(struct seen *seen, const struct alloc *alloc, uint32_t limit,
 {
     assert(limit > 0 && limit <= UINT32_C(1) << 30);
     *seen = (struct seen){.alloc = alloc,
-                          .limit = limit > SEEN_RESERVE_MAX ? limit : SEEN_RESERVE_MAX};
+                          .limit = limit > SEEN_RESERVE_MAX ? limit : SEEN_RESERVE_MAX,
+                          .lifetime_ns = SEEN_LIFETIME_NS};
     memcpy(seen->key, key, sizeof(seen->key));
 }
 
@@ -131,9 +132,9 @@ static struct seen_entry *entry_at(const struct seen *seen, uint32_t i)
     return &seen->ring[(seen->first + i) & (seen->capacity - 1)];
 }
 
-static bool expired(const struct seen_entry *entry, uint64_t now_ns)
+static bool expired(const struct seen *seen, const struct seen_entry *entry, uint64_t now_ns)
 {
-    return now_ns > entry->at_ns && now_ns - entry->at_ns > SEEN_LIFETIME_NS;
+    return now_ns > entry->at_ns && now_ns - entry->at_ns > seen->lifetime_ns;
 }
 
 static void drop_oldest(struct seen *seen)
@@ -192,7 +193,7 @@ bool seen_find(const struct seen *seen, enum seen_kind kind, const char *text, s
     if (seen->index[slot] == 0)
         return false;
     entry = &seen->ring[seen->index[slot] - 1];
-    if (expired(entry, now_ns))
+    if (expired(seen, entry, now_ns))
         return false;
     *ret_number = entry->number;
     return true;
@@ -202,7 +203,7 @@ parley_status seen_reserve(struct seen *seen, uint32_t count, uint64_t now_ns)
 {
     assert(count <= SEEN_RESERVE_MAX);
     while (seen->len > 0 &&
-           (expired(entry_at(seen, 0), now_ns) || seen->len + count > seen->limit))
+           (expired(seen, entry_at(seen, 0), now_ns) || seen->len + count > seen->limit))
         drop_oldest(seen);
     return seen->len + count <= seen->capacity ? PARLEY_OK : grow(seen, seen->len + count);
 }
@@ -213,6 +214,11 @@ void seen_add(struct seen *seen, enum seen_kind kind, const char *text, size_t l
     struct seen_entry entry = {seen_hash(seen->key, kind, text, len), number, now_ns};
 
     append(seen, &entry);
+}
+
+bool seen_full(const struct seen *seen, uint64_t now_ns)
+{
+    return seen->len >= seen->limit && !expired(seen, entry_at(seen, 0), now_ns);
 }
 
 void seen_check(const struct seen *seen)

@@ -41,6 +41,7 @@ struct seen {
     uint32_t capacity;       /* a power of two, or 0 */
     uint32_t first, len;     /* the oldest entry, and how many */
     uint32_t limit;
+    uint64_t lifetime_ns; /* SEEN_LIFETIME_NS, unless its owner says otherwise */
     uint64_t key[2];
 };
 
@@ -64,6 +65,9 @@ parley_status seen_reserve(struct seen *seen, uint32_t count, uint64_t now_ns);
  *  go back. */
 void seen_add(struct seen *seen, enum seen_kind kind, const char *text, size_t len,
               uint64_t now_ns, uint64_t number);
+
+/** Tells whether one more would push out one that is not over SEEN_LIFETIME_NS old. */
+bool seen_full(const struct seen *seen, uint64_t now_ns);
 
 /** SipHash-2-4. */
 uint64_t seen_hash(const uint64_t key[2], enum seen_kind kind, const void *text, size_t len);

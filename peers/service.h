@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "parley.h"
+#include "peers/auth.h"
 #include "peers/breaker.h"
 #include "peers/canonical.h"
 #include "peers/crypto.h"
@@ -20,6 +21,7 @@
 #include "peers/handlers.h"
 #include "peers/json.h"
 #include "peers/limit.h"
+#include "peers/nonces.h"
 #include "peers/registry.h"
 #include "peers/secure_table.h"
 #include "peers/session_table.h"
@@ -95,7 +97,8 @@ struct bench {
     struct actor actor; /* where other threads reach this worker itself */
     struct parley *runtime;
     struct worker *worker;
-    struct json_doc doc; /* scans what arrives on this worker */
+    struct json_doc doc;        /* scans what arrives on this worker */
+    struct canonical canonical; /* what signatures on this worker cover */
     struct random_pool random;
     struct canonical steps; /* of handshakes */
     char *scratch;          /* a frame or body being written */
@@ -107,13 +110,12 @@ struct bench {
     struct session *sessions, *sessions_last; /* owned here, the one used last in front */
     struct timer sweep;                       /* of idle sessions */
     struct control close;                     /* CONTROL_CLOSE, once */
-    uint32_t crowded_seen;            /* refused newcomers this worker has made room for */
-    uint32_t starved_seen;            /* refusals this worker's peers have been told of */
-    uint32_t requests;                /* at sessions, made here and not freed yet */
-    uint32_t rounds;                  /* of statistics, asked for by GET */
-    char caller[ENVELOPE_ID_MAX + 1]; /* whom the request being routed has proven to come
-                                         from; "": no tokens are asked for */
-    struct secure_reply sealing;      /* of the request being routed, or answered */
+    uint32_t crowded_seen;       /* refused newcomers this worker has made room for */
+    uint32_t starved_seen;       /* refusals this worker's peers have been told of */
+    uint32_t requests;           /* at sessions, made here and not freed yet */
+    uint32_t rounds;             /* of statistics, asked for by GET */
+    struct auth_caller caller;   /* of the request being routed */
+    struct secure_reply sealing; /* of the request being routed, or answered */
     bool closing, closed;
 };
 
@@ -144,6 +146,7 @@ struct parley {
     struct transfers_in transfers; /* chunks of unfinished ones */
     struct handlers handlers;
     struct limit_table limits;
+    struct nonces nonces; /* against replay */
 
     _Atomic(uint32_t) starved;     /* refusals because the runtime's own bound was reached */
     _Atomic(uint32_t) crowded;     /* newcomers refused because every session seemed in use */

@@ -17,6 +17,7 @@
 
 #include "parley.h"
 #include "peers/envelope.h"
+#include "peers/guard.h"
 #include "peers/hash.h"
 #include "peers/limit.h"
 #include "peers/receive.h"
@@ -45,9 +46,11 @@ struct session {
     struct limit_trust trust;
     uint64_t
         held_until_ns; /* the batch run last stopped at its sender's limit; 0: it did not */
-    bool started;      /* attached to its worker, in its bench's list */
-    bool forgotten;    /* retiring */
-    bool ack_owed;     /* there was no memory to say it */
+    uint64_t refused;  /* number that the batch run last stopped at for want of proof, or 0 */
+    const char *refusal;           /* why; static text */
+    bool started;                  /* attached to its worker, in its bench's list */
+    bool forgotten;                /* retiring */
+    bool ack_owed;                 /* there was no memory to say it */
     struct connection *connection; /* attached; tells it of acknowledgements */
     struct connection *older[2];   /* newest of an older client's, and of a lower-case one's */
     struct inbound_request *waiting; /* HTTP requests whose handlers answer later */
@@ -74,6 +77,9 @@ struct inbound_request {
     struct inbound_request *next;   /* in session->waiting */
     uint64_t until;                 /* number whose outcome the answer waits for */
     bool old_form;                  /* an envelope without base_seq */
+    enum evidence evidence;         /* of a single message */
+    bool unplaced;      /* what it says of its place and id is not to be believed */
+    struct proof proof; /* of a batch */
     uint64_t since_ns;
     size_t asked_bytes;          /* counted at the connection */
     bool held;                   /* with _FRAME: the connection keeps its text */
@@ -107,10 +113,14 @@ bool session_handle(struct session *session, struct inbound_request *request,
 void session_ask(struct inbound_request *request, const struct json_doc *doc, const char *text,
                  size_t len);
 
-/** Runs a batch that came as a frame, on the owner. @return the WebSocket close code to end
- *  the connection with, and why; 0: go on, and acknowledge */
+/** Runs a batch that came as a frame as far as it is proven, on the owner. @return the
+ *  WebSocket close code to end the connection with, and why (session->refused: about which
+ *  message); 0: go on, and acknowledge */
+#define CLOSE_REFUSED                                                      \
+    4003 /* a signature is missing or wrong, or what it signs is not fresh \
+          */
 unsigned session_run_frame(struct session *session, const struct json_doc *doc,
-                           struct envelope_error *ret_error);
+                           const struct proof *proof, struct envelope_error *ret_error);
 
 /** Something got its outcome outside of a request: answers what waited, acknowledges. */
 void session_progress(struct session *session);
@@ -152,6 +162,7 @@ void inbound_answer(struct inbound_request *request);
  *   session.c         life, list, requests' memory
  *   session_run.c     messages and handlers
  *   session_message.c complete envelopes, and what of older peers comes again
+ *   session_proof.c   freshness and replays of what is signed
  *   session_answer.c  what is told
  */
 
@@ -166,6 +177,8 @@ void session_set_answer(struct inbound_request *request, unsigned code,
                         const struct json_out *out);
 void session_answer_detail(struct inbound_request *request, unsigned code, const char *detail);
 void session_answer_ack(struct inbound_request *request, unsigned code);
+/** A single message was taken. */
+void session_answer_received(struct inbound_request *request);
 /** 429, to be tried again at `at_ns`. */
 void session_answer_limited(struct inbound_request *request, uint64_t at_ns);
 
@@ -201,6 +214,22 @@ enum session_begun session_begin(struct session *session, const struct envelope 
  * session_handle() */
 bool session_message(struct session *session, struct inbound_request *request,
                      const struct json_doc *doc);
+
+/** The refusal that passes. Compared by its address. */
+extern const char session_later[];
+
+/** Whether a signed batch is fresh and no replay, as far as anything in it is new.
+ *  @return NULL: it is; else the reason, static text */
+const char *session_admit_batch(struct session *session, const struct batch *batch,
+                                const struct proof *proof);
+
+/** The same for a message that is no repeat by what the session knows. @param ret_seen it was
+ *  taken before all the same, and its outcome is not known any more */
+const char *session_admit_message(struct session *session, const struct envelope *envelope,
+                                  enum evidence evidence, bool *ret_seen);
+
+/** A message that carries EVIDENCE_PLAIN is being run: it is not to be run again. */
+void session_note_nonce(struct session *session, const struct envelope *envelope);
 
 /** Answers if everything up to request->until (of a single message: that number itself) has
  * its outcome. @return false: it waits */

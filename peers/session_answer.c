@@ -138,7 +138,7 @@ static void answer_rejection(struct inbound_request *request, const char *detail
     session_answer_detail(request, 400, text);
 }
 
-static void answer_received(struct inbound_request *request)
+void session_answer_received(struct inbound_request *request)
 {
     struct json_out out = session_scratch(request->session);
 
@@ -148,7 +148,8 @@ static void answer_received(struct inbound_request *request)
         request->code = 200;
         return;
     }
-    received_write(&out, request->session->runtime->node_id);
+    received_write(&out, request->session->runtime->node_id,
+                   request->evidence != EVIDENCE_NONE);
     session_set_answer(request, 200, &out);
 }
 
@@ -159,7 +160,7 @@ static void answer_message(struct inbound_request *request)
     if (rejected != NULL)
         answer_rejection(request, rejected);
     else
-        answer_received(request);
+        session_answer_received(request);
 }
 
 /* A single message waits for its own outcome only, a batch for everything up to its last. */

@@ -134,6 +134,38 @@ enum session_begun session_begin(struct session *session, const struct envelope 
 
 /* ---- One message ---- */
 
+/* Whether it is none that came before, by what the session itself knows. */
+static bool is_new(struct session *session, const struct envelope *envelope)
+{
+    const struct receive *receive = &session->receive;
+    struct text texts[TEXTS_MAX];
+    uint64_t number;
+
+    if (receive->known && is_numbered(session, envelope) &&
+        envelope->number <= receive->watermark)
+        return false;
+    return !came_before(session, texts, texts_of(envelope, texts), &number);
+}
+
+/* @return whether it may begin; if not, it has been answered */
+static bool admit(struct session *session, struct inbound_request *request,
+                  const struct envelope *envelope)
+{
+    const char *refusal;
+    bool seen;
+
+    if (!is_new(session, envelope))
+        return true;
+    refusal = session_admit_message(session, envelope, request->evidence, &seen);
+    if (seen) {
+        session->bench->counts.repeats++;
+        session_answer_received(request);
+    } else if (refusal != NULL) {
+        session_answer_detail(request, refusal == session_later ? 503 : 400, refusal);
+    }
+    return !seen && refusal == NULL;
+}
+
 static parley_status read_message(const struct inbound_request *request,
                                   const struct json_doc *doc, struct envelope *ret_envelope,
                                   struct envelope_error *ret_error)
@@ -156,8 +188,16 @@ bool session_message(struct session *session, struct inbound_request *request,
         return true;
     }
     request->old_form = envelope.base_seq == 0;
+    if (request->unplaced) { /* somebody else may have written them */
+        envelope.message_id[0] = '\0';
+        envelope.number = envelope.base_seq = 0;
+    }
+    if (!admit(session, request, &envelope))
+        return true;
     switch (session_begin(session, &envelope, &request->until)) {
     case SESSION_RUN:
+        if (request->evidence == EVIDENCE_PLAIN)
+            session_note_nonce(session, &envelope);
         session_run_handler(session, &envelope, request->until,
                             frame ? PARLEY_TRANSPORT_WEBSOCKET : PARLEY_TRANSPORT_HTTP);
         break;

@@ -125,16 +125,29 @@ static enum receive_decision take(struct session *session, const struct json_doc
 
 /* @return the decision that stopped it, or RECEIVE_RUN */
 static enum receive_decision run_batch(struct session *session, const struct json_doc *doc,
-                                       const struct batch *batch, parley_transport transport,
-                                       uint64_t *ret_last)
+                                       const struct batch *batch, const struct proof *proof,
+                                       parley_transport transport, uint64_t *ret_last)
 {
     enum receive_decision decision = RECEIVE_RUN;
     uint64_t number = batch->first_seq;
 
+    *ret_last = number - 1;
     session->held_until_ns = 0;
+    session->refused = 0;
+    session->refusal = session_admit_batch(session, batch, proof);
+    if (session->refusal != NULL) {
+        session->refused = number;
+        return RECEIVE_FULL;
+    }
     receive_base(&session->receive, batch->base_seq);
     for (const struct json_item *item = batch->messages; item != NULL;
          item = json_next(doc, item)) {
+        if (number - batch->first_seq == proof->messages) {
+            session->refusal = proof->refusal;
+            session->refused = number;
+            decision = RECEIVE_FULL;
+            break;
+        }
         decision = take(session, doc, item, number, transport);
         if (decision != RECEIVE_RUN && decision != RECEIVE_REPEAT)
             break;
@@ -147,8 +160,17 @@ static enum receive_decision run_batch(struct session *session, const struct jso
 
 /* ---- Requests ---- */
 
+/* What stopped short of the batch's end. @return how to end the connection */
+static unsigned stopped(const struct session *session, struct envelope_error *ret_error)
+{
+    const char *text = session->refused != 0 ? session->refusal : session_later;
+
+    snprintf(ret_error->text, sizeof(ret_error->text), "%s", text);
+    return text == session_later ? CLOSE_TRY_LATER : CLOSE_REFUSED;
+}
+
 unsigned session_run_frame(struct session *session, const struct json_doc *doc,
-                           struct envelope_error *ret_error)
+                           const struct proof *proof, struct envelope_error *ret_error)
 {
     struct batch batch;
     uint64_t last;
@@ -158,7 +180,7 @@ unsigned session_run_frame(struct session *session, const struct json_doc *doc,
         session->bench->counts.protocol_errors++;
         return CLOSE_PROTOCOL;
     }
-    switch (run_batch(session, doc, &batch, PARLEY_TRANSPORT_WEBSOCKET, &last)) {
+    switch (run_batch(session, doc, &batch, proof, PARLEY_TRANSPORT_WEBSOCKET, &last)) {
     case RECEIVE_GAP:
         snprintf(ret_error->text, sizeof(ret_error->text), "SEQUENCE_GAP");
         return CLOSE_GAP;
@@ -166,8 +188,7 @@ unsigned session_run_frame(struct session *session, const struct json_doc *doc,
     case RECEIVE_NO_MEMORY:
         if (session->held_until_ns != 0)
             return 0; /* the connection waits, then comes again with the same frame */
-        snprintf(ret_error->text, sizeof(ret_error->text), "try again later");
-        return CLOSE_TRY_LATER;
+        return stopped(session, ret_error);
     default:
         return 0;
     }
@@ -177,7 +198,7 @@ static void handle_frame(struct session *session, struct inbound_request *reques
                          const struct json_doc *doc)
 {
     struct envelope_error error;
-    unsigned code = session_run_frame(session, doc, &error);
+    unsigned code = session_run_frame(session, doc, &request->proof, &error);
     struct json_out out = session_scratch(session);
 
     if (code == 0) {
@@ -187,8 +208,19 @@ static void handle_frame(struct session *session, struct inbound_request *reques
         request->text = NULL;
         return;
     }
-    error_write(&out, error.text, 0);
+    error_write(&out, error.text, code == CLOSE_REFUSED ? session->refused : 0);
     session_set_answer(request, code, &out);
+}
+
+/* Nothing of it was read: what is refused is refused for good. */
+static void answer_unread(struct inbound_request *request)
+{
+    const struct session *session = request->session;
+
+    if (session->refused == 0 || session->refusal == session_later)
+        session_answer_detail(request, 503, session_later);
+    else
+        session_answer_detail(request, 400, session->refusal);
 }
 
 static bool handle_batch(struct session *session, struct inbound_request *request,
@@ -202,7 +234,8 @@ static bool handle_batch(struct session *session, struct inbound_request *reques
         session_answer_detail(request, 400, error.text);
         return true;
     }
-    switch (run_batch(session, doc, &batch, PARLEY_TRANSPORT_HTTP, &request->until)) {
+    switch (run_batch(session, doc, &batch, &request->proof, PARLEY_TRANSPORT_HTTP,
+                      &request->until)) {
     case RECEIVE_GAP:
         session_answer_ack(request, 409);
         return true;
@@ -210,6 +243,8 @@ static bool handle_batch(struct session *session, struct inbound_request *reques
     case RECEIVE_NO_MEMORY:
         if (session->held_until_ns != 0 && request->until < batch.first_seq)
             session_answer_limited(request, session->held_until_ns);
+        else if (session->refused == batch.first_seq)
+            answer_unread(request);
         else
             session_answer_ack(request, 200);
         return true;

@@ -94,6 +94,10 @@ enum cli_exit cli_seconds(const struct cli_setup *setup, const char *flag, const
 /** Reads the file and the environment, then applies the flags; says what is wrong. */
 enum cli_exit cli_load(struct cli_setup *setup);
 
+/** This process is going to hold secrets: no core dump of it is written, and no other user's
+ *  program reads its memory. cli_load() does it where the configuration has some. */
+void cli_guard_memory(void);
+
 /** Frees what cli_load() made. */
 void cli_unload(struct cli_setup *setup);
 
@@ -145,6 +149,7 @@ enum cli_exit cli_listen(int argc, char **argv);
 enum cli_exit cli_send(int argc, char **argv);
 enum cli_exit cli_broadcast(int argc, char **argv);
 enum cli_exit cli_ping(int argc, char **argv);
+enum cli_exit cli_keygen(int argc, char **argv);
 enum cli_exit cli_config(int argc, char **argv);
 
 #endif

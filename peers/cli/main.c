@@ -20,6 +20,7 @@ static const char help[] =
     "  parley send        send messages to a peer and tell what became of them\n"
     "  parley broadcast   send one message to every peer\n"
     "  parley ping        ask a peer whether it is there, and how long it takes\n"
+    "  parley keygen      make an identity for a node\n"
     "  parley config      check a configuration, start one, or show what is in effect\n"
     "\n"
     "  parley help COMMAND, parley COMMAND --help    what a command takes\n"
@@ -35,7 +36,7 @@ struct command {
     enum cli_exit (*run)(int argc, char **argv);
 };
 
-#define COMMANDS 6
+#define COMMANDS 7
 
 static enum cli_exit unknown(const struct cli_setup *setup, const struct command *commands,
                              const char *name)
@@ -98,9 +99,13 @@ static void occupy_closed_streams(void)
 int main(int argc, char **argv)
 {
     struct command commands[COMMANDS] = {
-        {"serve", "parley serve", cli_serve}, {"listen", "parley listen", cli_listen},
-        {"send", "parley send", cli_send},    {"broadcast", "parley broadcast", cli_broadcast},
-        {"ping", "parley ping", cli_ping},    {"config", "parley config", cli_config},
+        {"serve", "parley serve", cli_serve},
+        {"listen", "parley listen", cli_listen},
+        {"send", "parley send", cli_send},
+        {"broadcast", "parley broadcast", cli_broadcast},
+        {"ping", "parley ping", cli_ping},
+        {"keygen", "parley keygen", cli_keygen},
+        {"config", "parley config", cli_config},
     };
 
     occupy_closed_streams();

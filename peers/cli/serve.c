@@ -20,7 +20,10 @@ static const char help[] =
     "      --json            say where it listens as one line of JSON\n" CLI_COMMON_HELP "\n"
     "Once it accepts it prints \"listening on http://HOST:PORT\". It runs until SIGINT or\n"
     "SIGTERM, waits up to 10 s for messages under way (a second signal ends that), and exits\n"
-    "with 0, or 1 when some were left without a result.\n";
+    "with 0, or 1 when some were left without a result. SIGHUP has it read configuration and\n"
+    "keys again: security.identity_file, security.trusted_keys_dir and its peers' public_key\n"
+    "take effect, all of them, or none where anything is wrong. The rest\n"
+    "waits for a restart.\n";
 
 struct serve {
     struct cli_setup setup;
@@ -64,21 +67,55 @@ static enum cli_exit drain(const struct cli_setup *setup, parley *runtime,
     return cli_fail(setup, CLI_FAILED, "%zu message(s) left without a result", left);
 }
 
+/* Whatever goes wrong is said, and the node goes on as it was. */
+static void reload(const struct cli_setup *setup, parley *runtime)
+{
+    struct cli_setup again = *setup;
+    char error[CLI_ERROR_MAX] = "";
+    parley_status status;
+
+    again.config = NULL;
+    if (node_load(&again) != CLI_OK) {
+        cli_fail(setup, CLI_FAILED, "nothing is reloaded");
+        return;
+    }
+    status = parley_reload_keys(runtime, again.options, error, sizeof(error));
+    if (status != PARLEY_OK)
+        cli_fail(setup, CLI_FAILED, "%s; nothing is reloaded", error);
+    else if (setup->json)
+        puts("{\"event\":\"reloaded\"}");
+    else
+        puts("reloaded");
+    fflush(stdout);
+    cli_unload(&again);
+}
+
+static void wait_for_the_end(const struct cli_setup *setup, parley *runtime,
+                             const struct watch *watch)
+{
+    unsigned seen;
+
+    do {
+        seen = watch_wait(watch, -1, -1);
+        if (seen & WATCH_HANGUP)
+            reload(setup, runtime);
+    } while (!(seen & WATCH_SIGNAL));
+}
+
 static enum cli_exit run(const struct cli_setup *setup)
 {
     struct watch watch = WATCH_CLOSED;
     parley *runtime = NULL;
     enum cli_exit code;
 
-    if (!watch_open(&watch))
+    if (!watch_open(&watch) || !watch_take_hangup(&watch))
         return cli_fail(setup, CLI_FAILED, "no file descriptors left");
     setup->options->on_message = accept_message; /* before anybody can connect */
     code = node_open(setup, &runtime);
     if (code == CLI_OK)
         code = node_announce(setup, runtime, stdout);
     if (code == CLI_OK) {
-        while (!(watch_wait(&watch, -1, -1) & WATCH_SIGNAL))
-            continue;
+        wait_for_the_end(setup, runtime, &watch);
         code = drain(setup, runtime, &watch);
     }
     parley_close(runtime);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "parley.h"
 #include "peers/cli/cli.h"
@@ -146,6 +147,22 @@ static parley_log_level log_level(int verbose)
     return verbose == 1 ? PARLEY_LOG_INFO : PARLEY_LOG_DEBUG;
 }
 
+void cli_guard_memory(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0); /* it cannot fail with 0 */
+}
+
+static bool holds_secrets(const parley_options *options)
+{
+    if (options->jwt_secret != NULL || options->identity_file != NULL)
+        return true;
+    for (size_t i = 0; i < options->peers_len; i++) {
+        if (options->peers[i].options.token != NULL)
+            return true;
+    }
+    return false;
+}
+
 enum cli_exit cli_load(struct cli_setup *setup)
 {
     parley_status status = parley_config_load(setup->config_path, setup->error,
@@ -164,6 +181,8 @@ enum cli_exit cli_load(struct cli_setup *setup)
     setup->options->log = log_line;
     setup->options->log_user = setup;
     setup->options->log_level = log_level(setup->verbose);
+    if (holds_secrets(setup->options))
+        cli_guard_memory();
     return CLI_OK;
 }
 

@@ -182,6 +182,7 @@ static enum cli_exit read_token(struct targets *targets, const struct target_fla
     size_t len;
     FILE *file;
 
+    cli_guard_memory(); /* the environment is part of it */
     if (flags->token_file == NULL) {
         if (value == NULL || value[0] == '\0' || flags->urls_len == 0)
             return CLI_OK;

@@ -9,20 +9,33 @@
 #include <time.h>
 #include <unistd.h>
 
-bool watch_open(struct watch *watch)
+/* Blocks what the descriptor shall tell. @return the descriptor; -1: there is none */
+static int signals_to(int descriptor, bool hangup)
 {
     sigset_t signals;
 
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
+    if (hangup)
+        sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
-    watch->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    return signalfd(descriptor, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+bool watch_open(struct watch *watch)
+{
+    watch->signals = signals_to(-1, false);
     watch->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (watch->signals >= 0 && watch->bell >= 0)
         return true;
     watch_close(watch);
     return false;
+}
+
+bool watch_take_hangup(const struct watch *watch)
+{
+    return signals_to(watch->signals, true) >= 0;
 }
 
 void watch_close(struct watch *watch)
@@ -56,7 +69,7 @@ unsigned watch_wait(const struct watch *watch, int input, int timeout_ms)
         return 0; /* interrupted */
     if (files[0].revents != 0 &&
         read(watch->signals, &signal, sizeof(signal)) == (ssize_t)sizeof(signal))
-        seen |= WATCH_SIGNAL;
+        seen |= signal.ssi_signo == SIGHUP ? WATCH_HANGUP : WATCH_SIGNAL;
     if (files[1].revents != 0 && eventfd_read(watch->bell, &rings) == 0)
         seen |= WATCH_BELL;
     if (files[2].revents != 0)

@@ -173,7 +173,7 @@ static void try_texts(const struct fuzz_json *json)
     fuzz_json_fini(&written);
 
     out.len = 0;
-    received_write(&out, text);
+    received_write(&out, text, false);
     scan_written(&out, &written, FRAME_OTHER);
     FUZZ_CHECK(json_member(&written.doc, written.doc.items, "entity_id") != NULL);
     fuzz_json_fini(&written);

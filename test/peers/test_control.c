@@ -366,7 +366,7 @@ static void test_errors_and_replies(void)
     CHECK_TEXT(written_text(&w), "{\"type\":\"error\",\"payload\":{\"error\":"
                                  "\"Handler error: \\\"no\\\"\",\"seq\":5}}");
 
-    received_write(written_init(&w), "node-a");
+    received_write(written_init(&w), "node-a", false);
     CHECK_TEXT(written_text(&w), "{\"status\":\"received\",\"entity_id\":\"node-a\","
                                  "\"verification\":\"disabled\"}");
     detail_write(written_init(&w), "Invalid JSON");

@@ -15,16 +15,32 @@
 
 static struct alloc alloc;
 static struct json_doc doc;
+static struct identity *ours;     /* of the vectors' first seed */
+static struct identity_key *keys; /* its public half, trusted to be "a"'s */
+
+static const struct identity_key *find_key(const char *entity_id, void *user)
+{
+    (void)user;
+    return strcmp(entity_id, "a") == 0 ? keys : NULL;
+}
 
 /* The bytes are copied to exactly as many: a sanitizer sees one too far. */
 static parley_status verify_bytes(const char *token, size_t len, const char *secret,
                                   uint64_t now, struct jwt_claims *claims)
 {
+    struct jwt_judge judge = {
+        .secret = secret,
+        .secret_len = secret != NULL ? strlen(secret) : 0,
+        .find = find_key,
+        .audience = AUDIENCE,
+        .now_s = now,
+        .skew_s = 60,
+    };
     char *copy = malloc(len > 0 ? len : 1);
     parley_status status;
 
     memcpy(copy, token, len);
-    status = jwt_verify(&doc, copy, len, secret, strlen(secret), AUDIENCE, now, claims);
+    status = jwt_verify(&doc, copy, len, &judge, claims);
     free(copy);
     return status;
 }
@@ -57,13 +73,21 @@ static void check_taken(const char *payload)
 
 static void begin(void)
 {
+    uint8_t seed[IDENTITY_SEED_BYTES];
+
+    for (size_t i = 0; i < sizeof(seed); i++)
+        seed[i] = (uint8_t)i;
     alloc_init(&alloc, NULL);
     json_init(&doc, &alloc);
+    CHECK_STATUS(identity_new(&alloc, seed, &ours), OK);
+    CHECK_STATUS(identity_key_new(&alloc, identity_public(ours), &keys), OK);
 }
 
 static void end(void)
 {
     json_fini(&doc);
+    identity_free(ours);
+    identity_key_free(keys);
 }
 
 /* ---- The vectors ---- */
@@ -91,7 +115,8 @@ static const cJSON *vector(const cJSON *all, const char *algorithm, const char *
 static void the_vectors_hold(void)
 {
     cJSON *all = vectors();
-    struct jwt_claims claims = {"-"};
+    struct jwt_claims claims = {.sub = "-"};
+    char made[JWT_MADE_MAX + 1];
     const char *token, *secret;
     uint64_t now;
 
@@ -103,8 +128,16 @@ static void the_vectors_hold(void)
         CHECK_STATUS(verify_bytes(token, strlen(token), secret, now, &claims), OK);
         CHECK_TEXT(claims.sub, "orig-a");
         CHECK_STATUS(verify_bytes(token, strlen(token), "another", now, &claims), EREFUSED);
-        token = vector(all, "eddsa", "token")->valuestring; /* another algorithm's */
-        CHECK_STATUS(verify_bytes(token, strlen(token), secret, now, &claims), EREFUSED);
+        CHECK(claims.kind == JWT_HS256 && !claims.for_us);
+        CHECK_STATUS(verify_bytes(token, strlen(token), NULL, now, &claims), EREFUSED);
+        token = vector(all, "eddsa", "token")->valuestring;
+        now = (uint64_t)vector(all, "eddsa", "now")->valuedouble;
+        CHECK_STATUS(verify_bytes(token, strlen(token), NULL, now, &claims), OK);
+        CHECK_STATUS(verify_bytes(token, strlen(token), secret, now, &claims), OK);
+        CHECK_TEXT(claims.sub, "a");
+        CHECK(claims.kind == JWT_EDDSA && claims.known && claims.for_us);
+        CHECK_STATUS(jwt_make(ours, "a", AUDIENCE, now, made), OK);
+        CHECK_TEXT(made, token); /* to the byte: Ed25519 gives the one signature */
     }
     cJSON_Delete(all);
     end();
@@ -146,7 +179,7 @@ static void times_are_kept(void)
     end();
 }
 
-static void only_hs256_is_taken(void)
+static void nothing_else_signed_with_the_secret_is_taken(void)
 {
     static const char *const headers[] = {
         "{\"alg\":\"none\"}",
@@ -176,6 +209,97 @@ static void only_hs256_is_taken(void)
     begin();
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
         check_refused(headers[i], "{" SUB "," EXP "}");
+    end();
+}
+
+/* ---- Signed by an identity ---- */
+
+/* "header.payload" with the signature of `ours`. */
+static void eddsa_token(char *token, const char *header, const char *payload)
+{
+    uint8_t signature[IDENTITY_SIGNATURE_BYTES];
+    size_t len = base64url(token, header, strlen(header));
+
+    token[len++] = '.';
+    len += base64url(token + len, payload, strlen(payload));
+    CHECK_STATUS(identity_sign(ours, token, len, signature), OK);
+    token[len++] = '.';
+    base64url(token + len, signature, sizeof(signature));
+}
+
+#define HEADER_EDDSA "{\"alg\":\"EdDSA\",\"typ\":\"JWT\"}"
+
+static void check_eddsa(const char *header, const char *payload, const char *expected,
+                        bool known)
+{
+    struct jwt_claims claims = {.known = !known};
+    char token[8192];
+
+    eddsa_token(token, header, payload);
+    if (!CHECK_TEXT(parley_status_name(verify(token, &claims)), expected) ||
+        !CHECK(claims.known == known))
+        fprintf(stderr, "    payload: %s\n", payload);
+}
+
+static void an_identitys_token_obeys_the_same_rules(void)
+{
+    struct jwt_claims claims;
+    char token[JWT_MADE_MAX + 1];
+    size_t taken = 0, len;
+
+    begin();
+    check_eddsa(HEADER_EDDSA, "{" SUB "," EXP ",\"aud\":\"orig-b\"}", "OK", true);
+    check_eddsa(HEADER_EDDSA, "{" SUB "," EXP "}", "OK", true);
+    check_eddsa(HEADER_EDDSA, "{" SUB "," EXP ",\"aud\":\"orig-c\"}", "EREFUSED", true);
+    check_eddsa(HEADER_EDDSA, "{" SUB ",\"exp\":1700000000}", "EREFUSED", true);
+    check_eddsa(HEADER_EDDSA, "{" SUB "," EXP ",\"iat\":1700000061}", "EREFUSED", true);
+    check_eddsa(HEADER_EDDSA, "{" SUB "," EXP ",\"iss\":\"other\"}", "EREFUSED", true);
+    check_eddsa(HEADER_EDDSA, "{\"sub\":\"b\"," EXP "}", "EREFUSED", false);
+    check_eddsa(HEADER_EDDSA, "{" EXP "}", "EREFUSED", false);
+    check_eddsa("{\"alg\":\"EdDSA\",\"crit\":[]}", "{" SUB "," EXP "}", "EREFUSED", false);
+    check_eddsa("{\"alg\":\"none\"}", "{" SUB "," EXP "}", "EREFUSED", false);
+    check_eddsa(HEADER_HS256, "{" SUB "," EXP "}", "EREFUSED", false);
+    CHECK_STATUS(jwt_make(ours, "a", AUDIENCE, NOW, token), OK);
+    len = strlen(token);
+    for (size_t bit = 0; bit < 8 * len; bit++) {
+        token[bit / 8] ^= (char)(1 << bit % 8);
+        taken += verify_bytes(token, len, SECRET, NOW, &claims) == PARLEY_OK;
+        token[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    CHECK_U64(taken, 0);
+    CHECK_STATUS(verify_bytes(token, len, SECRET, NOW + 299, &claims), OK);
+    CHECK_STATUS(verify_bytes(token, len, SECRET, NOW + 300, &claims), EREFUSED);
+    CHECK_STATUS(verify_bytes(token, len, SECRET, NOW - 61, &claims), EREFUSED);
+    end();
+}
+
+/* The classic: everybody knows the public key, and signs with it as with a secret. */
+static void a_public_key_is_no_secret(void)
+{
+    const char *payload = "{" SUB "," EXP "}";
+    char token[1024], hex[IDENTITY_KEY_HEX + 1], mac_key[IDENTITY_KEY_BYTES + 1] = "";
+    struct jwt_claims claims;
+
+    begin();
+    identity_hex(identity_public(ours), hex);
+    token_make(token, HEADER_HS256, payload, hex);
+    CHECK_STATUS(verify(token, &claims), EREFUSED);
+    CHECK_STATUS(verify_bytes(token, strlen(token), NULL, NOW, &claims), EREFUSED);
+    memcpy(mac_key, identity_public(ours), IDENTITY_KEY_BYTES);
+    token_make(token, HEADER_EDDSA, payload, mac_key);
+    CHECK_STATUS(verify(token, &claims), EREFUSED);
+    end();
+}
+
+static void the_longest_names_fit_into_a_token(void)
+{
+    char name[ENVELOPE_ID_MAX + 1], token[JWT_MADE_MAX + 1];
+
+    begin();
+    memset(name, 'x', ENVELOPE_ID_MAX);
+    name[ENVELOPE_ID_MAX] = '\0';
+    CHECK_STATUS(jwt_make(ours, name, name, UINT64_MAX - JWT_VALID_S, token), OK);
+    CHECK(strlen(token) > 500 && strlen(token) <= JWT_MADE_MAX);
     end();
 }
 
@@ -334,7 +458,7 @@ static void noise_is_refused(void)
 {
     struct check_random random = {check_seed(20261123)};
     static const char digits[] = "AZaz09-_.=+/{}\n";
-    struct jwt_claims claims = {"-"};
+    struct jwt_claims claims = {.sub = "-"};
     char text[256] = "";
 
     begin();
@@ -355,6 +479,11 @@ static void noise_is_refused(void)
 /* A node short of memory must not call a good token a bad one. */
 static void want_of_memory_is_no_refusal(void)
 {
+    const struct jwt_judge judge = {.secret = SECRET,
+                                    .secret_len = strlen(SECRET),
+                                    .audience = AUDIENCE,
+                                    .now_s = NOW,
+                                    .skew_s = 60};
     struct fail_alloc state = {0};
     struct jwt_claims claims;
     char token[1024];
@@ -366,8 +495,7 @@ static void want_of_memory_is_no_refusal(void)
         parley_status status;
 
         json_init(&own, &failing);
-        status = jwt_verify(&own, token, strlen(token), SECRET, strlen(SECRET), AUDIENCE, NOW,
-                            &claims);
+        status = jwt_verify(&own, token, strlen(token), &judge, &claims);
         json_fini(&own);
         CHECK_U64(state.out, 0);
         if (status == PARLEY_OK) {
@@ -382,7 +510,10 @@ static void want_of_memory_is_no_refusal(void)
 static const struct check_test tests[] = {
     {"the vectors hold", the_vectors_hold},
     {"a token's times are kept", times_are_kept},
-    {"only HS256 is taken", only_hs256_is_taken},
+    {"nothing but HS256 is taken with a secret", nothing_else_signed_with_the_secret_is_taken},
+    {"an identity's token obeys the same rules", an_identitys_token_obeys_the_same_rules},
+    {"a public key is no secret", a_public_key_is_no_secret},
+    {"the longest names fit into a token", the_longest_names_fit_into_a_token},
     {"an unsigned token is refused", an_unsigned_token_is_refused},
     {"a token's names are kept", names_are_kept},
     {"its encoding is canonical", encoding_is_canonical},

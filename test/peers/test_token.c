@@ -218,6 +218,12 @@ static void a_token_opens_what_strangers_may_not_see(void)
     options.listen_host = "0.0.0.0";
     bare = node_open(&options); /* without a secret no token means anything */
     CHECK_CONTAINS(ask(bare, "/peers", bearer(token), NULL), " 403 ");
+    /* but beyond loopback it takes nothing that is not signed, unless told to */
+    CHECK_CONTAINS(ask(bare, "/message", "", envelope_from("alice")),
+                   "{\"detail\":\"Missing signature\"}");
+    CHECK_STATUS(parley_close(bare), OK);
+    options.signatures = PARLEY_SIGNATURES_OPTIONAL;
+    bare = node_open(&options);
     CHECK_CONTAINS(ask(bare, "/message", "", envelope_from("alice")), " 200 ");
     CHECK_STATUS(parley_close(bare), OK);
 }
