@@ -14,6 +14,10 @@
 #define RIVALS_WINDOW 64
 #define RUN_GRACE_MS  20000 /* a slow dial must not send a message over HTTP */
 
+/* Ten kills within seconds, each at the height of the traffic: some messages meet one at each
+   of the three attempts that they have by default, and end as exhausted. */
+#define CHAOS_HTTP_ATTEMPTS 100
+
 static const char fanout_usage[] =
     "usage: parley-bench fanout [OPTIONS]\n\n"
     "Posts messages to N peers, all of them one receiving node in a process of its own, and\n"
@@ -50,6 +54,16 @@ static bool parse_chaos(const char *text, enum fanout_chaos *ret_chaos)
     return network || text[0] == '\0' || strcmp(text, "receiver") == 0;
 }
 
+static uint64_t http_attempts_for(const struct fanout *fanout, uint64_t asked)
+{
+    parley_options defaults;
+
+    parley_options_init(&defaults);
+    if (asked > 0)
+        return asked;
+    return fanout->chaos == FANOUT_KILLS ? CHAOS_HTTP_ATTEMPTS : defaults.http_attempts;
+}
+
 static void print_what(const struct fanout *fanout)
 {
     printf("%s: %" PRIu64 " messages of %" PRIu64 " payload bytes to %" PRIu64
@@ -58,6 +72,8 @@ static void print_what(const struct fanout *fanout)
            fanout->threads);
     if (fanout->window > 0)
         printf(", %" PRIu64 " in flight per peer", fanout->window);
+    if (fanout->chaos != FANOUT_PEACE)
+        printf(", %" PRIu64 " attempts over HTTP each", fanout->http_attempts);
     puts("");
 }
 
@@ -85,7 +101,7 @@ static int fanout_alone(const struct fanout *fanout, bool json)
         print_settings_json(fanout);
         report_json(stdout, &report);
         if (fanout->chaos != FANOUT_PEACE) {
-            fputs(",\"chaos\":", stdout);
+            printf(",\"http_attempts\":%" PRIu64 ",\"chaos\":", fanout->http_attempts);
             journal_print(stdout, &report.chaos, true);
         }
         puts("}");
@@ -131,6 +147,7 @@ int command_fanout(int argc, char **argv)
 {
     struct fanout fanout;
     const char *transport = "auto", *chaos = NULL;
+    uint64_t http_attempts = 0;
     bool json = false, with_rivals = false;
     fanout_init(&fanout, "fanout");
     const struct option_spec specs[] = {
@@ -150,6 +167,9 @@ int command_fanout(int argc, char **argv)
         {"chaos", "[=network]", OPTION_WORD, &chaos, 0, 0,
          "after each eleventh of the messages SIGKILL the receiver and restart it; =network: "
          "reset its connections"},
+        {"http-attempts", "N", OPTION_NUMBER, &http_attempts, 0, 100,
+         "attempts that a message has over HTTP; 0: as by default, but with --chaos 100, as "
+         "its kills may meet every one of three"},
         {"with-rivals", NULL, OPTION_FLAG, &with_rivals, 0, 0,
          "run bench/rivals in turn with it; window 64 unless told otherwise"},
         {"workers", "N", OPTION_NUMBER, &fanout.workers, 0, 256,
@@ -165,6 +185,7 @@ int command_fanout(int argc, char **argv)
         return options_wrong("--transport: expected ws, http or auto, not \"%s\"", transport);
     if (!parse_chaos(chaos, &fanout.chaos))
         return options_wrong("--chaos: expected nothing or network, not \"%s\"", chaos);
+    fanout.http_attempts = http_attempts_for(&fanout, http_attempts);
     if (with_rivals && (fanout.url || fanout.kill_after_s > 0 || chaos))
         return options_wrong("--with-rivals goes with neither --url, --chaos nor a kill");
     if (with_rivals && fanout.window == 0)

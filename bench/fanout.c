@@ -183,6 +183,7 @@ static bool open_load(struct run *run)
         .window = fanout->window,
         .workers = fanout->workers,
         .ttl_ms = fanout->ttl_ms,
+        .http_attempts = fanout->http_attempts,
         .connect_grace_ms = fanout->connect_grace_ms,
         .preference = fanout->preference,
         .urls = urls,

@@ -21,6 +21,7 @@ struct fanout {
     const char *title;
     uint64_t peers, messages, payload_bytes, threads, window, workers, ttl_ms;
     parley_preference preference;
+    uint64_t http_attempts;    /* 0: the library's */
     uint32_t connect_grace_ms; /* 0: the library's */
     const char *url;           /* NULL: start `nodes` nodes */
     size_t nodes;              /* 1, or 2 of which the second refuses WebSockets: then every

@@ -20,9 +20,6 @@
 #include "bench/payload.h"
 #include "bench/usage.h"
 
-#define CHAOS_HTTP_ATTEMPTS   100
-#define CHAOS_HTTP_BACKOFF_MS 100
-
 #define TALLIES_MAX 512 /* threads that run callbacks: the workers, 256 at most */
 
 /* What one worker's callbacks saw: written by that thread only. */
@@ -316,10 +313,8 @@ static bool open_runtime(struct load *load)
     options.workers = (uint32_t)plan->workers;
     options.preference = plan->preference;
     options.ttl_ms = (uint32_t)plan->ttl_ms;
-    if (plan->journal) { /* a message may meet more kills than it has attempts by default */
-        options.http_attempts = CHAOS_HTTP_ATTEMPTS;
-        options.http_backoff_ms = CHAOS_HTTP_BACKOFF_MS;
-    }
+    if (plan->http_attempts > 0)
+        options.http_attempts = (uint32_t)plan->http_attempts;
     if (plan->connect_grace_ms > 0)
         options.connect_grace_ms = plan->connect_grace_ms;
     if (options.peers_max < plan->peers)

@@ -24,7 +24,8 @@ struct load_plan {
     uint64_t payload_bytes;
     uint64_t window; /* per peer, 0: the mailbox's bound only */
     uint64_t workers, ttl_ms;
-    uint32_t connect_grace_ms; /* 0: the library's default */
+    uint64_t http_attempts;    /* 0: the library's default */
+    uint32_t connect_grace_ms; /* likewise */
     parley_preference preference;
     const char *const *urls; /* peer i is reached at urls[i % urls_len] */
     size_t urls_len;

@@ -20,6 +20,7 @@ static const struct command commands[] = {
     {"run", command_run, "the main job: a fan-out over WebSocket, then with HTTP fallback"},
     {"fanout", command_fanout, "messages to many peers; with --with-rivals beside others"},
     {"mailbox", command_mailbox, "messages through actors' mailboxes, no network"},
+    {"stall", command_stall, "what one stalled peer among many costs the others"},
     {"receive", command_receive, NULL},
 };
 

@@ -106,7 +106,7 @@ bool node_start(struct node_process *node)
     return start(node, false);
 }
 
-bool node_kill_and_restart(struct node_process *node)
+void node_kill(struct node_process *node)
 {
     struct rusage usage;
     kill(node->process, SIGKILL);
@@ -114,15 +114,36 @@ bool node_kill_and_restart(struct node_process *node)
         node->killed_cpu_s += usage_seconds(&usage);
     close(node->input);
     close(node->output);
+    node->process = 0;
+}
+
+bool node_restart(struct node_process *node)
+{
     return start(node, true);
+}
+
+bool node_kill_and_restart(struct node_process *node)
+{
+    node_kill(node);
+    return node_restart(node);
+}
+
+static long ask(struct node_process *node, char request, const char *word)
+{
+    long count = write(node->input, &request, 1) == 1 ? read_number(node->output, word) : -1;
+    if (count < 0)
+        fprintf(stderr, "parley-bench: the receiving node did not answer \"%s\"\n", word);
+    return count;
 }
 
 long node_cut_connections(struct node_process *node)
 {
-    long count = write(node->input, "c", 1) == 1 ? read_number(node->output, "cut ") : -1;
-    if (count < 0)
-        fputs("parley-bench: the receiving node did not cut its connections\n", stderr);
-    return count;
+    return ask(node, RECEIVE_CUT, "cut ");
+}
+
+long node_owe_answers(struct node_process *node, bool owe)
+{
+    return ask(node, owe ? RECEIVE_OWE : RECEIVE_ANSWER, "answered ");
 }
 
 void node_stop(struct node_process *node)
@@ -179,12 +200,22 @@ static const cJSON *find(const cJSON *json, const char *name)
     return NULL;
 }
 
+/* Both look at `item` themselves: cJSON's checks would, too, but the analyser cannot see into
+ * them and follows a missing member down every path. */
 static uint64_t number(const cJSON *object, const char *name)
 {
     const cJSON *item = find(object, name);
+    if (!item)
+        return 0;
     if (cJSON_IsString(item))
         return strtoull(item->valuestring, NULL, 16);
     return cJSON_IsNumber(item) && item->valuedouble > 0 ? (uint64_t)item->valuedouble : 0;
+}
+
+static double seconds(const cJSON *object, const char *name)
+{
+    const cJSON *item = find(object, name);
+    return item && cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
 bool node_parse_figures(const char *text, size_t len, struct node_figures *ret_figures)
@@ -193,7 +224,6 @@ bool node_parse_figures(const char *text, size_t len, struct node_figures *ret_f
     if (!json)
         return false;
     const cJSON *application = find(json, "application");
-    const cJSON *cpu = find(application, "cpu_s");
     *ret_figures = (struct node_figures){
         .application = find(application, "payload_hash_sum") != NULL,
         .handled = number(application, "handled"),
@@ -202,7 +232,7 @@ bool node_parse_figures(const char *text, size_t len, struct node_figures *ret_f
         .payload_hash_sum = number(application, "payload_hash_sum"),
         .strange = number(application, "strange"),
         .rss_kb = number(application, "rss_kb"),
-        .cpu_s = cJSON_IsNumber(cpu) ? cpu->valuedouble : 0,
+        .cpu_s = seconds(application, "cpu_s"),
         .ws_connections_accepted = number(json, "ws_connections_accepted"),
     };
     cJSON_Delete(json);

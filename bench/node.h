@@ -16,7 +16,7 @@
 
 struct node_process {
     pid_t process; /* 0: none; it runs elsewhere */
-    int input;     /* its standard input: closing it ends it, a byte cuts its connections */
+    int input;     /* its standard input: closing it ends it, a byte is a request */
     int output;    /* its standard output */
     uint16_t port;
     char url[512];
@@ -43,6 +43,16 @@ bool node_kill_and_restart(struct node_process *node);
 /** Has it reset all its connections, and waits until it has. @return how many there were;
  *  negative: it did not answer, told on stderr */
 long node_cut_connections(struct node_process *node);
+
+/** From now on its handlers take messages and owe the answers; or they owe no more, and all
+ *  that is owed is given. @return messages that were answered; negative: as above */
+long node_owe_answers(struct node_process *node, bool owe);
+
+/** SIGKILLs it, and starts no other one. */
+void node_kill(struct node_process *node);
+
+/** Starts another one on the port of one that was killed. @return false: told on stderr */
+bool node_restart(struct node_process *node);
 
 /** Ends it and waits. Nothing happens when it runs elsewhere. */
 void node_stop(struct node_process *node);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * parley-bench receive (hidden): the receiving node, a process of its own. Prints its port,
- * serves until its standard input ends, and dies with its parent. A byte there makes it reset
- * all its connections.
+ * serves until its standard input ends, and dies with its parent. A byte there is a request
+ * (commands.h): reset all connections, or have handlers answer later.
  *
  * The handler's books are one cache line per (peer, thread) of the sender. A peer's session
  * is handled by one worker at a time, so each line has one writer; GET /stats adds them up
@@ -11,12 +11,14 @@
 #include <dirent.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,6 +44,10 @@ struct receiver {
     struct journal journal;
     struct book *books;
     _Atomic(uint64_t) strange; /* payloads that are not ours */
+    _Atomic(bool) owes;        /* a hint; under the lock, as the next ones, for certain */
+    pthread_mutex_t lock;
+    parley_token *owed;
+    size_t owed_len, owed_capacity;
 };
 
 /* relaxed, all: one writer at a time, and the session's owner hands over with its queues;
@@ -54,6 +60,41 @@ static uint64_t get(const _Atomic(uint64_t) *counter)
 static void add(_Atomic(uint64_t) *counter, uint64_t more)
 {
     atomic_store_explicit(counter, get(counter) + more, memory_order_relaxed);
+}
+
+/* ---- answers that come later ---- */
+
+/* @return whether it will be answered by answer_all() */
+static bool owe(struct receiver *receiver, parley_token token)
+{
+    /* relaxed: a hint, which spares others the lock. */
+    if (!atomic_load_explicit(&receiver->owes, memory_order_relaxed))
+        return false;
+    pthread_mutex_lock(&receiver->lock);
+    bool owed = atomic_load_explicit(&receiver->owes, memory_order_relaxed);
+    if (owed && receiver->owed_len == receiver->owed_capacity) {
+        size_t capacity = receiver->owed_capacity * 2 + 1024;
+        parley_token *more = realloc(receiver->owed, capacity * sizeof(*more));
+        owed = more != NULL;
+        receiver->owed = owed ? more : receiver->owed;
+        receiver->owed_capacity = owed ? capacity : receiver->owed_capacity;
+    }
+    if (owed)
+        receiver->owed[receiver->owed_len++] = token;
+    pthread_mutex_unlock(&receiver->lock);
+    return owed;
+}
+
+static size_t set_owing(struct receiver *receiver, parley *node, bool owes)
+{
+    pthread_mutex_lock(&receiver->lock);
+    atomic_store_explicit(&receiver->owes, owes, memory_order_relaxed);
+    size_t answered = owes ? 0 : receiver->owed_len;
+    for (size_t i = 0; i < answered; i++)
+        parley_message_finish(node, receiver->owed[i], PARLEY_OK, NULL);
+    receiver->owed_len -= answered;
+    pthread_mutex_unlock(&receiver->lock);
+    return answered;
 }
 
 static parley_verdict handle(const parley_incoming *message, char *detail, void *user)
@@ -81,7 +122,7 @@ static parley_verdict handle(const parley_incoming *message, char *detail, void 
         add(&book->violations, 1);
     if (key.number > last)
         add(&book->last, key.number - last);
-    return PARLEY_ACCEPT;
+    return owe(receiver, message->token) ? PARLEY_LATER : PARLEY_ACCEPT;
 }
 
 static size_t figures(char *buffer, size_t len, void *user)
@@ -151,7 +192,8 @@ static bool is_accepted(int fd, uint16_t port)
 }
 
 /* Connecting to nowhere resets a TCP connection at once, and drops what it held both ways;
-   the node, which owns the descriptor, finds out as it would of any reset. */
+   the node, which owns the descriptor, finds out as it would of any reset. By syscall(), as
+   the network asks nobody either: to ThreadSanitizer connect() is a race with the owner. */
 static unsigned cut_connections(uint16_t port)
 {
     const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
@@ -160,11 +202,20 @@ static unsigned cut_connections(uint16_t port)
     for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL;) {
         int fd = (int)strtol(entry->d_name, NULL, 10);
         if (entry->d_name[0] != '.' && is_accepted(fd, port))
-            count += connect(fd, &nowhere, sizeof(nowhere)) == 0;
+            count += syscall(SYS_connect, fd, &nowhere, sizeof(nowhere)) == 0;
     }
     if (directory)
         closedir(directory);
     return count;
+}
+
+static void do_as_asked(struct receiver *receiver, parley *node, char request)
+{
+    if (request == RECEIVE_CUT)
+        printf("cut %u\n", cut_connections(parley_port(node)));
+    else
+        printf("answered %zu\n", set_owing(receiver, node, request == RECEIVE_OWE));
+    fflush(stdout);
 }
 
 static int serve(struct receiver *receiver)
@@ -181,17 +232,16 @@ static int serve(struct receiver *receiver)
     printf("port %u\n", (unsigned)parley_port(node));
     fflush(stdout);
     char byte;
-    while (read(STDIN_FILENO, &byte, 1) > 0) {
-        printf("cut %u\n", cut_connections(parley_port(node)));
-        fflush(stdout);
-    }
+    while (read(STDIN_FILENO, &byte, 1) > 0)
+        do_as_asked(receiver, node, byte);
     parley_close(node);
+    free(receiver->owed);
     return EXIT_OK;
 }
 
 int command_receive(int argc, char **argv)
 {
-    struct receiver receiver = {.peers = 100, .threads = 1};
+    struct receiver receiver = {.peers = 100, .threads = 1, .lock = PTHREAD_MUTEX_INITIALIZER};
     const struct option_spec specs[] = {
         {"peers", "N", OPTION_NUMBER, &receiver.peers, 1, 100000, "peers of the sender"},
         {"threads", "T", OPTION_NUMBER, &receiver.threads, 1, 256, "threads that post there"},

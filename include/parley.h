@@ -147,7 +147,7 @@ typedef enum parley_probing {
 
 /** What happens to messages for an unhealthy peer. */
 typedef enum parley_unhealthy_policy {
-    PARLEY_UNHEALTHY_HOLD = 0,   /**< they wait until their deadline */
+    PARLEY_UNHEALTHY_HOLD = 0,   /**< they wait while they have time and attempts */
     PARLEY_UNHEALTHY_REJECT = 1, /**< parley_send() answers PARLEY_EUNREACHABLE */
     PARLEY_UNHEALTHY_DROP_OLDEST =
         2, /**< they wait; where the mailbox becomes full, the oldest
@@ -553,7 +553,10 @@ PARLEY_API parley_status parley_drain(parley *runtime, uint32_t timeout_ms, size
  *
  * @return PARLEY_OK; PARLEY_EDEADLK (inside a callback; nothing happened);
  *         PARLEY_EFORK (a forked child: nothing is freed)
- * Blocks. NULL is allowed. No other call on `runtime` may be under way or follow.
+ * Blocks until the host's callbacks have returned; until then it gives the other sides half a
+ * second, twice at most, to take note that connections end, and waits for a look-up of a host
+ * name that is under way. NULL is allowed. No other call on `runtime` may be under way or
+ * follow.
  */
 PARLEY_API parley_status parley_close(parley *runtime);
 
@@ -633,7 +636,8 @@ typedef void (*parley_state_fn)(parley_peer peer, const char *id, parley_peer_st
 PARLEY_API parley_status parley_on_peer_state(parley *runtime, parley_state_fn observer,
                                               void *user);
 
-/** Tells that a peer which answered PARLEY_EAGAIN has fallen under half of its bound. */
+/** Tells that a peer which answered PARLEY_EAGAIN has fallen under half of its bound, or that
+ *  the runtime has room again. Another thread may have taken it by then: then it tells again. */
 typedef void (*parley_writable_fn)(parley_peer peer, void *user);
 
 /** Sets the one observer of writability; NULL: none. PARLEY_OK or PARLEY_EFORK. */

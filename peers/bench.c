@@ -20,6 +20,7 @@
 
 #define SWEEP_NS         NS_PER_S
 #define SWEEP_CLOSING_NS (2 * NS_PER_MS)
+#define STARVED_ROOM     8 /* a part of the runtime's memory that is worth telling of */
 
 struct bench *bench_of(const struct worker *worker)
 {
@@ -94,15 +95,17 @@ static void sweep_connections(struct bench *bench)
 }
 
 /* Hosts refused because the whole runtime was full may wait for a peer of which nothing is
- * pending, and which therefore releases nothing: they are told from here. */
+ * pending, and which therefore releases nothing: they are told from here. Not only under half:
+ * that much may be held by peers that stall. A sweep a second is seldom enough. */
 static void tell_starved(struct bench *bench)
 {
     struct parley *runtime = bench->runtime;
     /* acquire: pairs with the release in send.c, after the peer's word was marked. */
     uint32_t starved = atomic_load_explicit(&runtime->starved, memory_order_acquire);
+    uint64_t most = runtime->options.memory_bytes_max;
 
     if (starved == bench->starved_seen ||
-        node_pool_used(runtime->nodes) > runtime->options.memory_bytes_max / 2)
+        node_pool_used(runtime->nodes) > most - most / STARVED_ROOM)
         return;
     bench->starved_seen = starved;
     for (struct peer *peer = bench->peers; peer != NULL; peer = peer->next)
@@ -160,6 +163,8 @@ static void on_sweep(struct timer *timer)
     tell_starved(bench);
     worker_timer_start(bench->worker, timer, worker_now_ns(bench->worker) + wait_ns);
     if (bench->closing) {
+        if (worker_now_ns(bench->worker) >= bench->hurry_ns)
+            transport_worker_hurry(bench->runtime->transport, bench->worker);
         transport_worker_shutdown(bench->runtime->transport, bench->worker);
         close_when_empty(bench);
     }
@@ -168,6 +173,7 @@ static void on_sweep(struct timer *timer)
 static void begin_close(struct bench *bench)
 {
     bench->closing = true;
+    bench->hurry_ns = worker_now_ns(bench->worker) + CLOSE_GRACE_MS * NS_PER_MS;
     transport_worker_shutdown(bench->runtime->transport, bench->worker);
     worker_timer_start(bench->worker, &bench->sweep, worker_now_ns(bench->worker));
 }
@@ -207,6 +213,9 @@ static void on_control(struct actor *actor, struct mailbox_node *node)
         break;
     case CONTROL_CLOSE:
         begin_close(bench);
+        break;
+    case CONTROL_HURRY:
+        transport_worker_hurry(bench->runtime->transport, bench->worker);
         break;
     case CONTROL_RETIRE:
         actor_retire(&bench->actor);

@@ -36,6 +36,7 @@ static void offer_to(struct connection *connection, struct peer *peer)
     }
     up->dialect = connection->dialect;
     up->sealed = channel_sealed(connection->channel);
+    up->message_bytes = connection->hello.max_message_bytes;
     up->batch_bytes = connection->hello.max_batch_bytes;
     up->in_flight_max = connection->hello.max_in_flight;
     connection->carried = peer->handle;
@@ -161,6 +162,7 @@ static void take_up(struct peer *peer, struct carrier_note *note)
     peer->link.carrier = note->connection;
     peer->link.carrier_sealed = note->sealed;
     peer->link.carrier_gone = note;
+    peer->link.message_bytes = note->message_bytes;
     link_carried(peer, note->dialect, note->batch_bytes, note->in_flight_max);
 }
 

@@ -23,11 +23,12 @@ struct carrier_note {
     struct control
         control; /* CONTROL_CARRIER_UP, _DOWN, _ACK to the peer; _FRAME, _GONE back */
     struct connection *connection;
-    enum connection_dialect dialect;     /* with _UP, _ACK */
-    uint64_t batch_bytes, in_flight_max; /* with _UP: what the other side takes */
-    unsigned code;                       /* with _DOWN: the close code that came */
-    bool sealed;                         /* with _UP: its frames are */
-    bool close;                          /* with _GONE: nobody needs the connection any more */
+    enum connection_dialect dialect; /* with _UP, _ACK */
+    uint64_t message_bytes, batch_bytes,
+        in_flight_max; /* with _UP: what the other side takes */
+    unsigned code;     /* with _DOWN: the close code that came */
+    bool close;        /* with _GONE: nobody needs the connection any more */
+    bool sealed;       /* with _UP: its frames are */
     size_t len;
     char text[]; /* with _ACK, _FRAME */
 };

@@ -85,6 +85,8 @@ bool chunks_missing_read(const char *detail, uint64_t *ret_from)
 {
     uint64_t from = 0;
 
+    if (strncmp(detail, HANDLER_ERROR, sizeof(HANDLER_ERROR) - 1) == 0)
+        detail += sizeof(HANDLER_ERROR) - 1;
     if (strncmp(detail, CHUNKS_MISSING, sizeof(CHUNKS_MISSING) - 1) != 0)
         return false;
     detail += sizeof(CHUNKS_MISSING) - 1;

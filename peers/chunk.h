@@ -97,7 +97,8 @@ static inline bool chunk_wanted(size_t payload_len, uint32_t threshold)
     return payload_len > threshold;
 }
 
-/** Reads a rejection's detail. @return whether it says CHUNKS_MISSING */
+/** Reads a rejection's detail, also as a parley words it in an older dialect. @return whether
+ * it says CHUNKS_MISSING */
 bool chunks_missing_read(const char *detail, uint64_t *ret_from);
 
 #endif

@@ -140,6 +140,7 @@ static void count(struct chunks *chunks, struct chunk_transfer *transfer, uint64
     transfer->memory += bytes;
     transfer->sender->memory += bytes;
     chunks->memory += bytes;
+    chunks->strangers_memory += transfer->stranger ? bytes : 0;
 }
 
 static struct chunk_sender *find_sender(struct chunks *chunks, const char *name)
@@ -193,6 +194,7 @@ void chunks_release(struct chunks *chunks, struct chunk_transfer *transfer)
     *at = transfer->next;
     assert(chunks->memory >= transfer->memory && sender->memory >= transfer->memory);
     chunks->memory -= transfer->memory;
+    chunks->strangers_memory -= transfer->stranger ? transfer->memory : 0;
     sender->memory -= transfer->memory;
     sender->transfers--;
     drop_sender(chunks, sender);
@@ -284,6 +286,7 @@ static enum chunk_result begin(struct chunks *chunks, struct chunk_sender *sende
     sender->first = transfer;
     transfer->session = place->ordered ? place->session : 0;
     transfer->total = (uint32_t)place->total;
+    transfer->stranger = place->stranger;
     sender->transfers++;
     count(chunks, transfer, sizeof(*transfer) + name_len);
     age_join(chunks, transfer, now_ns);
@@ -308,7 +311,8 @@ static enum chunk_result find_or_begin(struct chunks *chunks, const struct chunk
         return CHUNK_NO_MEMORY;
     drop_given_up(chunks, sender, place);
     if (sender->transfers >= chunks->limits.transfers_max)
-        return refuse(reason, "too many unfinished transfers"); /* so the sender has some */
+        return refuse(reason,
+                      "more unfinished transfers than transfers_max"); /* it has some */
     result = begin(chunks, sender, name, len, place, now_ns, ret_transfer);
     if (result != CHUNK_STORED)
         drop_sender(chunks, sender);
@@ -329,9 +333,11 @@ static const char *over_limit(const struct chunks *chunks,
         limits->bytes_max)
         return "transfer exceeds transfer_bytes_max";
     if (chunks->memory + memory > limits->memory_bytes_max)
-        return "no memory for more transfers";
+        return "all transfers exceed transfer_memory_bytes_max";
     if (transfer->sender->memory + memory > fair)
-        return "no memory for more transfers of one sender";
+        return "one sender exceeds its half of transfer_memory_bytes_max";
+    if (transfer->stranger && chunks->strangers_memory + memory > fair)
+        return "strangers exceed their half of transfer_memory_bytes_max";
     return NULL;
 }
 
@@ -351,6 +357,12 @@ static enum chunk_result insert(struct chunks *chunks, struct chunk_transfer *tr
     return CHUNK_STORED;
 }
 
+static bool same_piece(const struct chunk_piece *a, const struct chunk_piece *b)
+{
+    return a->decoded == b->decoded && a->len == b->len &&
+           memcmp(a->bytes, b->bytes, a->len) == 0;
+}
+
 static enum chunk_result add(struct chunks *chunks, struct chunk_transfer *transfer,
                              const struct chunk_place *place, struct chunk_piece *piece,
                              uint64_t now_ns, char reason[CHUNK_REASON_MAX])
@@ -362,7 +374,9 @@ static enum chunk_result add(struct chunks *chunks, struct chunk_transfer *trans
     if (transfer->total != place->total)
         return refuse(reason, "total_chunks has changed");
     if (at < transfer->len && transfer->pieces[at]->index == place->index)
-        return CHUNK_REPEAT;
+        return same_piece(transfer->pieces[at], piece)
+                   ? CHUNK_REPEAT
+                   : refuse(reason, "chunk differs from the one that came before");
     over = over_limit(chunks, transfer, piece);
     if (over != NULL) {
         drop(chunks, transfer); /* it can never be complete */
@@ -408,7 +422,7 @@ static enum chunk_result place_piece(struct chunks *chunks, const struct chunk_p
     if (place->total == 0 || place->index >= place->total)
         return refuse(reason, "chunk_index is out of range");
     if (place->total > chunks->limits.chunks_max)
-        return refuse(reason, "transfer has too many chunks");
+        return refuse(reason, "transfer exceeds transfer_chunks_max");
     if (strlen(place->sender) > ENVELOPE_ID_MAX || strlen(place->id) > CHUNK_ID_MAX)
         return refuse(reason, "chunk_id is too long");
     chunks_expire(chunks, now_ns);
@@ -515,14 +529,17 @@ static uint64_t check_transfer(const struct chunk_transfer *transfer)
 void chunks_check(const struct chunks *chunks)
 {
     const struct chunk_transfer *older = NULL;
-    uint64_t memory = 0;
+    uint64_t memory = 0, strangers = 0;
 
     for (const struct chunk_transfer *t = chunks->oldest; t != NULL; t = t->newer) {
         assert(t->older == older && (older == NULL || older->used_ns <= t->used_ns));
         memory += check_transfer(t);
+        strangers += t->stranger ? t->memory : 0;
         older = t;
     }
     assert(chunks->newest == older);
     assert(chunks->memory >= memory); /* complete ones count until they are released */
+    assert(chunks->strangers_memory >= strangers);
+    assert(chunks->memory - memory >= chunks->strangers_memory - strangers);
     assert(chunks->memory <= chunks->limits.memory_bytes_max);
 }

@@ -22,7 +22,8 @@ struct chunk_limits {
     uint64_t bytes_max;        /* of one transfer */
     uint32_t chunks_max;       /* of one transfer */
     uint32_t transfers_max;    /* of one sender */
-    uint64_t memory_bytes_max; /* of all; one sender may have half of it */
+    uint64_t memory_bytes_max; /* of all; one sender may have half of it, and
+                                  so may all strangers together */
     uint64_t idle_ns;          /* without a new piece: forgotten */
 };
 
@@ -46,6 +47,7 @@ struct chunk_transfer {
     uint32_t len, capacity;
     uint32_t total;
     bool complete;   /* and no longer of the table */
+    bool stranger;   /* its sender was one when it began */
     uint64_t bytes;  /* of pieces */
     uint64_t memory; /* counted for it */
     uint64_t used_ns;
@@ -60,6 +62,7 @@ struct chunks {
     struct chunk_sender *senders;
     struct chunk_transfer *oldest, *newest;
     uint64_t memory;
+    uint64_t strangers_memory; /* of it */
 };
 
 void chunks_init(struct chunks *chunks, const struct alloc *alloc,
@@ -85,6 +88,7 @@ struct chunk_place {
                      is refused if anything is missing, and kept */
     uint64_t session; /* with `ordered`: there it has one transfer at a time, and a new one
                          says that those before it were given up; 0: not known */
+    bool stranger;    /* the sender is no peer, and may have invented its name */
 };
 
 #define CHUNK_REASON_MAX 80

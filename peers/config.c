@@ -139,13 +139,14 @@ void parley_config_each(const parley_config *config, parley_setting_fn each, voi
 }
 
 /* Every text of a peer, whatever keys there are. */
-static void free_texts(const struct alloc *alloc, const parley_peer_entry *entry)
+static void free_texts(const parley_config *config, const parley_peer_entry *entry)
 {
     for (size_t i = 0; i < settings_count(); i++) {
         const struct setting *setting = settings_at(i);
 
         if (setting_of_peer(setting) && setting_has_value(setting) && setting_is_text(setting))
-            alloc_free(alloc, (void *)(uintptr_t)setting_load(setting, entry).text);
+            config_text_free(config, setting,
+                             (char *)(uintptr_t)setting_load(setting, entry).text);
     }
 }
 
@@ -156,10 +157,10 @@ void parley_config_free(parley_config *config)
     if (config == NULL)
         return;
     alloc = config->alloc;
-    for (size_t i = 0; i < SETTINGS_MAX; i++)
-        alloc_free(&alloc, config->texts[i]);
+    for (size_t i = 0; i < settings_count(); i++)
+        config_text_free(config, settings_at(i), config->texts[i]);
     for (size_t i = 0; i < config->peers_len; i++)
-        free_texts(&alloc, &config->peers[i]);
+        free_texts(config, &config->peers[i]);
     alloc_free(&alloc, config->peers);
     alloc_free(&alloc, config);
 }

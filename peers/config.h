@@ -43,6 +43,9 @@ parley_status config_assign(parley_config *config, const struct setting *setting
                             const char *text, enum config_style style, char *reason,
                             size_t reason_len);
 
+/** Frees a text of this setting; wipes a secret before. NULL is allowed. */
+void config_text_free(const parley_config *config, const struct setting *setting, char *text);
+
 /** Appends an empty peer and returns it, or NULL when out of memory. */
 parley_peer_entry *config_peer_add(parley_config *config);
 

@@ -5,6 +5,7 @@
  */
 #include "peers/config.h"
 
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -55,6 +56,13 @@ static parley_status refuse(const struct setting *setting, const char *text,
     return PARLEY_ECONFIG;
 }
 
+void config_text_free(const parley_config *config, const struct setting *setting, char *text)
+{
+    if (text != NULL && setting->type == SETTING_SECRET)
+        OPENSSL_cleanse(text, strlen(text));
+    alloc_free(&config->alloc, text);
+}
+
 /* Text is copied; the former copy goes once the new one is in place. What the options point
  * to may be the host's by now: only what `texts` remembers is ours to free. */
 static parley_status replace_text(parley_config *config, const struct setting *setting,
@@ -74,7 +82,7 @@ static parley_status replace_text(parley_config *config, const struct setting *s
         config->texts[settings_index(setting)] = copy;
     }
     setting_store(setting, base, (struct setting_value){.text = copy});
-    alloc_free(&config->alloc, former);
+    config_text_free(config, setting, former);
     return PARLEY_OK;
 }
 

@@ -276,6 +276,7 @@ static void resolve(struct delivery *delivery, struct delivery_message *message,
 {
     const struct delivery_rejection *rejection = find(rejections, message->number);
 
+    message->http_code = 0; /* this is its answer */
     if (rejection != NULL)
         conclude(delivery, message, PARLEY_REJECTED, rejection->detail);
     else
@@ -330,6 +331,16 @@ void delivery_doubt(struct delivery *delivery, bool twice)
         message->doubt |= delivery->recognises ? DOUBT_KNOWING : DOUBT_FORGETFUL;
         if (twice && !delivery->recognises)
             message->maybe_duplicate = true;
+    }
+}
+
+void delivery_answered(struct delivery *delivery, unsigned http_code)
+{
+    struct delivery_message *message = delivery->front;
+
+    for (uint32_t i = 0; i < delivery->outstanding; i++, message = message->next) {
+        if (message->outcome == 0)
+            message->http_code = (uint16_t)http_code;
     }
 }
 

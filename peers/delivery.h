@@ -37,6 +37,7 @@ struct delivery_message {
     uint32_t bytes;    /* an upper bound of its encoded size, for batch limits */
     uint16_t attempts; /* times put on a transport, over all of them */
     uint16_t tries;    /* of these, on this transport since the last switch */
+    uint16_t unread;   /* of these, known to have been turned away; the caller's */
     uint8_t hint;      /* parley_hint */
     uint8_t transport; /* parley_transport: the last one */
     /* results, valid when delivery_ended() gives it out with `report` */
@@ -136,6 +137,10 @@ bool delivery_answer(struct delivery *delivery, uint64_t number, parley_outcome 
  *  delivery_lost(), unless it is known that nothing was run. Sent again, it may be a duplicate
  *  unless `recognises` was and still is true. @param twice it went out twice already */
 void delivery_doubt(struct delivery *delivery, bool twice);
+
+/** What is outstanding was answered with this HTTP code, which its result tells unless
+ *  another answer follows. Before delivery_lost(). */
+void delivery_answered(struct delivery *delivery, unsigned http_code);
 
 /** What is outstanding is not known to have arrived: it goes out again, first. */
 void delivery_lost(struct delivery *delivery);

@@ -141,6 +141,15 @@ void health_tell_slot(struct peer *peer)
     atomic_store_explicit(&peer->slot->drops, drops, memory_order_relaxed);
 }
 
+static bool has_room(const struct peer *peer, uint32_t bytes)
+{
+    struct credit_usage usage = credit_usage(&peer->slot->credit);
+    uint64_t rounded = credit_units(bytes) * (uint64_t)CREDIT_UNIT;
+
+    return usage.messages < peer->mailbox_messages_max &&
+           usage.bytes + rounded <= peer->mailbox_bytes_max;
+}
+
 /* Seven eighths, and at least one less than all, so that a message finds room; and room for
  * the one that was refused. */
 static bool is_crowded(const struct peer *peer, uint32_t refused_bytes)
@@ -148,11 +157,10 @@ static bool is_crowded(const struct peer *peer, uint32_t refused_bytes)
     struct credit_usage usage = credit_usage(&peer->slot->credit);
     uint32_t spare = peer->mailbox_messages_max / 8;
     uint32_t most = peer->mailbox_messages_max - (spare > 0 ? spare : 1);
-    uint64_t refused = credit_units(refused_bytes) * (uint64_t)CREDIT_UNIT;
 
     return usage.messages > (most > 0 ? most : 1) ||
            usage.bytes > peer->mailbox_bytes_max - peer->mailbox_bytes_max / 8 ||
-           usage.bytes + refused > peer->mailbox_bytes_max;
+           (refused_bytes != 0 && !has_room(peer, refused_bytes));
 }
 
 static struct delivery_message *oldest_waiting(const struct peer *peer)
@@ -164,10 +172,24 @@ static struct delivery_message *oldest_waiting(const struct peer *peer)
     return message;
 }
 
+/* What is on its way is not dropped: its answer brings us here again. */
+static void tell_refused(struct peer *peer, uint32_t refused_bytes)
+{
+    uint32_t none = 0;
+
+    if (has_room(peer, refused_bytes))
+        peer_writable(peer);
+    else /* relaxed: for this worker's next look; who is refused meanwhile says so itself */
+        atomic_compare_exchange_strong_explicit(&peer->slot->refused_bytes, &none,
+                                                refused_bytes, memory_order_relaxed,
+                                                memory_order_relaxed);
+}
+
 static void drop_oldest(struct peer *peer)
 {
-    /* acq_rel: pairs with the exchange in send.c. Whoever finds 0 there sends a control
-     * message that brings us here again. */
+    /* acq_rel: pairs with the exchange in send.c. Who was refused before this is seen here,
+     * who is refused afterwards sees `drops` and, finding 0 there, sends a control message
+     * that brings us here again. */
     uint32_t refused_bytes =
         atomic_exchange_explicit(&peer->slot->refused_bytes, 0, memory_order_acq_rel);
     struct delivery_message *message = oldest_waiting(peer);
@@ -179,7 +201,7 @@ static void drop_oldest(struct peer *peer)
         message = oldest_waiting(peer);
     }
     if (refused_bytes != 0)
-        peer_writable(peer);
+        tell_refused(peer, refused_bytes);
 }
 
 void health_settle(struct peer *peer)

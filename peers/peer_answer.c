@@ -214,6 +214,7 @@ static void after_failure(struct peer *peer, bool answered, const char *detail)
 
     peer->bench->counts.http_failures++;
     peer_failed(peer);
+    peer_report_state(peer, detail);
     post_failed(peer);
     post->failures++;
     delivery_lost(&peer->delivery);
@@ -282,10 +283,15 @@ void post_learn(struct peer *peer)
 {
     const struct http_call *call = &peer->post.call;
 
-    if (call->status == PARLEY_OK)
+    if (call->status == PARLEY_OK) {
         peer->post.answered = true;
-    if (call->status == PARLEY_OK && call->parley_version != 0)
+        delivery_answered(&peer->delivery, call->code);
+    }
+    if (call->status == PARLEY_OK && call->parley_version != 0) {
         post_parley(peer, call->parley_batch_bytes);
+        if (call->parley_message_bytes != 0)
+            peer->link.message_bytes = call->parley_message_bytes;
+    }
 }
 
 static void smaller(struct peer *peer)

@@ -176,14 +176,16 @@ static bool may_go(struct peer *peer)
 /* Whether an earlier attempt may have arrived. Others than ours went over the WebSocket. */
 static void note_attempt(struct post *post, const struct message *message, uint64_t number)
 {
+    uint32_t read = (uint32_t)message->delivery.attempts - message->delivery.unread;
+
     if (post->tried_number != number) {
         post->tried_number = number;
         post->tried = 0;
         post->maybe_arrived = false;
     }
-    if (message->delivery.attempts > post->tried)
+    if (read > post->tried)
         post->maybe_arrived = true;
-    post->tried = message->delivery.attempts + 1u;
+    post->tried = read + 1;
 }
 
 /* ---- Sending ---- */

@@ -255,10 +255,25 @@ static bool may_be_about_another(const struct peer *peer)
            (inbound->said_ns != 0 && now_ns(peer) < inbound->said_ns + window_ns);
 }
 
-static void on_rate_limit(struct peer *peer)
+/* Should it be too late when it comes again, that is no sign that it came before. */
+static void note_unread(struct peer *peer, uint64_t number)
+{
+    for (struct delivery_message *message = peer->delivery.front;
+         message != peer->delivery.cursor; message = message->next) {
+        if (message->number == number) {
+            message->unread++;
+            return;
+        }
+    }
+}
+
+/* @param number of the message it is about; 0: it does not say */
+static void on_rate_limit(struct peer *peer, uint64_t number)
 {
     if (!anything_unanswered(peer))
         return;
+    if (number != 0)
+        note_unread(peer, number);
     if (may_be_about_another(peer)) /* some of them may have been taken */
         delivery_doubt(&peer->delivery, false);
     delivery_lost(&peer->delivery);
@@ -297,7 +312,7 @@ static void on_error(struct peer *peer, const struct json_doc *doc)
     error_read(doc, doc->items, text, sizeof(text));
     log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
     if (strncmp(text, RATE_LIMIT_TEXT, sizeof(RATE_LIMIT_TEXT) - 1) == 0)
-        on_rate_limit(peer);
+        on_rate_limit(peer, reference == REFERENCE_NUMBER ? number : 0);
     else if (reference == REFERENCE_NUMBER)
         end_numbered(peer, number, PARLEY_REJECTED, text);
     else if (reference == REFERENCE_NONE)

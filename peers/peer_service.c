@@ -207,8 +207,9 @@ static parley_status start_transport(struct parley *runtime, char *error, size_t
         .user = runtime,
     };
 
-    snprintf(runtime->parley_header, sizeof(runtime->parley_header), "1; max_batch_bytes=%u",
-             options->batch_bytes_max);
+    snprintf(runtime->parley_header, sizeof(runtime->parley_header),
+             "1; max_batch_bytes=%u; max_message_bytes=%u", options->batch_bytes_max,
+             options->message_bytes_max);
     return transport_new(&runtime->alloc, &runtime->log, &transport, &events, error, error_len,
                          &runtime->transport);
 }
@@ -482,10 +483,46 @@ parley_status parley_drain(parley *runtime, uint32_t timeout_ms, size_t *ret_lef
     return left == 0 ? PARLEY_OK : PARLEY_ETIMEDOUT;
 }
 
-static void remove_peers(struct parley *runtime)
+static void tell_benches(struct parley *runtime, enum control_kind kind)
+{
+    for (uint32_t i = 0; i < worker_pool_size(runtime->workers); i++) {
+        struct bench *bench = bench_get(runtime, i);
+        struct control *control = kind == CONTROL_HURRY ? &bench->hurry : &bench->close;
+
+        control->kind = kind;
+        actor_post_control(&bench->actor, &control->node);
+    }
+}
+
+static uint32_t peers_left(struct parley *runtime)
 {
     uint32_t left;
 
+    registry_lock(&runtime->registry);
+    left = runtime->registry.peers;
+    registry_unlock(&runtime->registry);
+    return left;
+}
+
+/* A peer that reads nothing would not let its connection end in good order: it is not waited
+ * for. What remains is the host's callbacks. */
+static void await_peers(struct parley *runtime)
+{
+    uint64_t hurry_ns = clock_now_ns() + CLOSE_GRACE_MS * NS_PER_MS;
+
+    pthread_mutex_lock(&runtime->settled_mutex);
+    while (peers_left(runtime) > 0) {
+        if (clock_now_ns() >= hurry_ns) {
+            tell_benches(runtime, CONTROL_HURRY);
+            hurry_ns = CLOCK_NEVER;
+        }
+        wait_settled(runtime, CLOSE_LOOK_MS);
+    }
+    pthread_mutex_unlock(&runtime->settled_mutex);
+}
+
+static void remove_peers(struct parley *runtime)
+{
     registry_lock(&runtime->registry);
     for (uint32_t i = 0; i < runtime->registry.slots; i++) {
         struct peer *peer = registry_at(&runtime->registry, i);
@@ -494,26 +531,7 @@ static void remove_peers(struct parley *runtime)
             peer_remove(peer);
     }
     registry_unlock(&runtime->registry);
-    pthread_mutex_lock(&runtime->settled_mutex);
-    for (;;) {
-        registry_lock(&runtime->registry);
-        left = runtime->registry.peers;
-        registry_unlock(&runtime->registry);
-        if (left == 0)
-            break;
-        wait_settled(runtime, CLOSE_LOOK_MS);
-    }
-    pthread_mutex_unlock(&runtime->settled_mutex);
-}
-
-static void tell_benches(struct parley *runtime, enum control_kind kind)
-{
-    for (uint32_t i = 0; i < worker_pool_size(runtime->workers); i++) {
-        struct bench *bench = bench_get(runtime, i);
-
-        bench->close.kind = kind;
-        actor_post_control(&bench->actor, &bench->close.node);
-    }
+    await_peers(runtime);
 }
 
 /* Two steps: a bench that has closed may still be posted to by one that has not. */

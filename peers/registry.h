@@ -33,7 +33,8 @@ struct slot {
     /* set by the peer's worker (health.c): hints, relaxed */
     _Atomic(bool) rejects; /* parley_send() is to answer PARLEY_EUNREACHABLE */
     _Atomic(bool) drops;   /* what finds no room makes room */
-    /* set by a thread that found no room, cleared by the worker that makes some: see send.c */
+    /* set by a thread that found no room, cleared by the worker that makes some: see send.c.
+     * What was noted while the peer was well may be old: one call to on_writable too many. */
     _Atomic(uint32_t) refused_bytes;
     uint32_t index;
     uint32_t next_free; /* under the mutex */

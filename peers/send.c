@@ -101,15 +101,17 @@ static parley_status refusal(const struct slot *slot, const struct message *mess
                : status;
 }
 
-/* An unhealthy peer may drop what waits: its worker is told, once until it has looked. */
+/* An unhealthy peer may drop what waits: its worker is told, once until it has looked. What is
+ * refused before the peer becomes unhealthy is noted for that moment. */
 static void ask_for_room(struct parley *runtime, struct slot *slot, parley_peer handle,
                          uint32_t bytes)
 {
     struct peer *peer;
 
-    /* relaxed: a hint. acq_rel: pairs with the exchange in health.c. */
-    if (!atomic_load_explicit(&slot->drops, memory_order_relaxed) ||
-        atomic_exchange_explicit(&slot->refused_bytes, bytes, memory_order_acq_rel) != 0)
+    /* acq_rel: pairs with the exchange in health.c: either that one finds what is noted here,
+     * or `drops`, set before it, is seen below. relaxed: so it is ordered by the exchange. */
+    if (atomic_exchange_explicit(&slot->refused_bytes, bytes, memory_order_acq_rel) != 0 ||
+        !atomic_load_explicit(&slot->drops, memory_order_relaxed))
         return;
     registry_lock(&runtime->registry);
     peer = registry_get(&runtime->registry, handle);

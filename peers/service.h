@@ -44,6 +44,10 @@ struct secure_reply {
 #define LOCAL_PEERS 1 /* worker_get_local(): slot 0 is the transport's */
 #define ERROR_MAX   256
 
+/** What parley_close() gives the other sides to take their close frames: once for the peers,
+ *  once for those that connected to us. */
+#define CLOSE_GRACE_MS 500
+
 /** Bytes around a payload in a frame or body: what the largest message needs beyond itself. */
 #define FRAME_OVERHEAD 4096
 
@@ -58,6 +62,7 @@ enum control_kind {
     CONTROL_COUNT,         /* to a peer: parley_peer_stats_get() */
     CONTROL_STATS,         /* to a bench: its GET /stats is gathered */
     CONTROL_CLOSE,         /* to a bench: parley_close() begins */
+    CONTROL_HURRY,         /* to a bench: parley_close() has waited long enough */
     CONTROL_RETIRE,        /* to a bench: every bench has closed, nobody posts any more */
     CONTROL_INBOUND,       /* to a session: struct inbound_request */
     CONTROL_ANSWER,        /* to a bench or connection: the same request, answered */
@@ -109,7 +114,9 @@ struct bench {
     struct connection *connections;           /* accepted here */
     struct session *sessions, *sessions_last; /* owned here, the one used last in front */
     struct timer sweep;                       /* of idle sessions */
-    struct control close;                     /* CONTROL_CLOSE, once */
+    struct control close;                     /* CONTROL_CLOSE, once; then CONTROL_RETIRE */
+    struct control hurry;                     /* CONTROL_HURRY, once */
+    uint64_t hurry_ns;                        /* when that is asked for here */
     uint32_t crowded_seen;       /* refused newcomers this worker has made room for */
     uint32_t starved_seen;       /* refusals this worker's peers have been told of */
     uint32_t requests;           /* at sessions, made here and not freed yet */

@@ -8,7 +8,8 @@
  *
  * The whole has one result: the first bad one of a piece, or the last good one. A receiver
  * that has lost earlier pieces says from where on, with the last; they go again, marked as
- * redelivered. PROTOCOL.md, Chunks.
+ * redelivered. One that turns out to be a parley after the first small pieces, or to take
+ * less than was thought, gets the whole cut anew. PROTOCOL.md, Chunks.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,8 @@ struct transfer {
     uint32_t rounds;
     uint64_t missing_from; /* if `missing`: where to go on once no part is under way */
     bool missing;
+    bool anew;    /* to be cut once more, for what the peer turned out to be; likewise */
+    bool guessed; /* nobody had said yet which kind */
     bool in_order;
     bool sent;  /* a part was not acknowledged: the peer never does */
     bool again; /* what is sent now was sent before */
@@ -73,25 +76,37 @@ static bool is_unknown(const struct peer *peer, enum route route)
            peer->dialect == PARLEY_DIALECT_AUTO;
 }
 
+/* Of base64 in a piece. */
+static uint32_t piece_chars(const struct peer *peer, bool older)
+{
+    return lower(older ? CHUNK_CHARS_OLDER : CHUNK_CHARS_PARLEY,
+                 message_max(peer) - CHUNK_OVERHEAD_MAX);
+}
+
+static void cut(struct peer *peer, struct transfer *transfer, bool older)
+{
+    const struct message *whole = transfer->whole;
+    uint8_t random[16];
+
+    random_bytes(&peer->bench->random, random, sizeof(random));
+    chunk_cut_init(&transfer->cut, random, whole->text, whole->type_len,
+                   whole->text + whole->type_len, whole->payload_len,
+                   piece_chars(peer, older));
+    transfer->parts_max = older ? PARTS_MAX_OLDER : PARTS_MAX;
+}
+
 static struct transfer *transfer_new(struct peer *peer, struct message *message,
                                      enum route route)
 {
     struct transfer *transfer = alloc_zeroed(&peer->runtime->alloc, sizeof(*transfer));
-    uint32_t most = message_max(peer);
-    bool older = is_older(peer, route);
-    uint8_t random[16];
 
     if (transfer == NULL)
         return NULL;
-    random_bytes(&peer->bench->random, random, sizeof(random));
-    chunk_cut_init(
-        &transfer->cut, random, message->text, message->type_len,
-        message->text + message->type_len, message->payload_len,
-        lower(older ? CHUNK_CHARS_OLDER : CHUNK_CHARS_PARLEY, most - CHUNK_OVERHEAD_MAX));
     transfer->whole = message;
-    transfer->parts_max = older ? PARTS_MAX_OLDER : PARTS_MAX;
+    cut(peer, transfer, is_older(peer, route));
+    transfer->guessed = is_unknown(peer, route);
     transfer->in_order =
-        message->in_order || (message->payload_len <= most && is_unknown(peer, route));
+        message->in_order || (message->payload_len <= message_max(peer) && transfer->guessed);
     return transfer;
 }
 
@@ -164,7 +179,8 @@ static bool may_post(const struct transfer *transfer)
 {
     size_t piece = transfer->cut.piece_bytes;
 
-    return !transfer->missing && transfer->next_index < transfer->cut.total &&
+    return !transfer->missing && !transfer->anew &&
+           transfer->next_index < transfer->cut.total &&
            transfer->parts_len < transfer->parts_max &&
            (transfer->parts_len == 0 ||
             (uint64_t)(transfer->parts_len + 1) * piece <= PARTS_BYTES_MAX);
@@ -256,7 +272,7 @@ static void tell(struct peer *peer, struct transfer *transfer)
     uint64_t now_ns = worker_now_ns(peer->bench->worker);
     uint64_t bytes = whole->payload_len;
 
-    if (whole->progress == NULL || now_ns - transfer->told_ns < TELL_NS)
+    if (whole->progress == NULL || transfer->anew || now_ns - transfer->told_ns < TELL_NS)
         return;
     transfer->told_ns = now_ns;
     whole->progress((parley_id){peer->handle.value, whole->id},
@@ -274,6 +290,24 @@ static void go_back(struct transfer *transfer)
     transfer->again = true;
     transfer->next_index = transfer->done = from;
     transfer->done_bytes = chunk_cut_before(&transfer->cut, from);
+}
+
+/* The first answer has said what the peer is. As little as has gone by then is no loss. */
+static void look_who_answered(struct peer *peer, struct transfer *transfer)
+{
+    if (transfer->guessed && transfer->next_index < transfer->cut.total)
+        transfer->anew = !is_older(peer, ROUTE_HTTP);
+    transfer->guessed = false;
+}
+
+/* Under an id of its own: the receiver forgets what it has of the other. */
+static void begin_anew(struct peer *peer, struct transfer *transfer)
+{
+    transfer->anew = transfer->missing = false;
+    transfer->rounds++;
+    transfer->next_index = transfer->done = 0;
+    transfer->done_bytes = 0;
+    cut(peer, transfer, is_older(peer, ROUTE_HTTP));
 }
 
 static void part_taken(struct peer *peer, struct transfer *transfer,
@@ -298,6 +332,16 @@ static bool lost_pieces(struct transfer *transfer, const struct message *part)
            transfer->missing_from < transfer->cut.total;
 }
 
+/* The answer said, too, how large a piece may be. */
+static bool is_too_large(const struct peer *peer, const struct transfer *transfer,
+                         const struct message *part)
+{
+    size_t chars = transfer->cut.piece_bytes / 3 * 4;
+
+    return part->delivery.http_code == 413 && transfer->rounds < ROUNDS_MAX &&
+           (transfer->anew || piece_chars(peer, is_older(peer, ROUTE_HTTP)) < chars);
+}
+
 /* What the whole's result says of its way. */
 static void note(struct delivery_message *whole, const struct delivery_message *part)
 {
@@ -318,12 +362,19 @@ void transfer_part_ended(struct peer *peer, struct message *part)
         return;
     }
     note(&transfer->whole->delivery, &part->delivery);
+    look_who_answered(peer, transfer);
     if (part->delivery.outcome == PARLEY_DELIVERED || part->delivery.outcome == PARLEY_SENT)
         part_taken(peer, transfer, part);
     else if (part->delivery.outcome == PARLEY_REJECTED && lost_pieces(transfer, part))
         transfer->missing = true;
+    else if (part->delivery.outcome == PARLEY_REJECTED && is_too_large(peer, transfer, part))
+        transfer->anew = true;
     else
         end(peer, transfer, (parley_outcome)part->delivery.outcome, part);
-    if (transfer->missing && transfer->parts_len == 0)
+    if (has_ended(transfer) || transfer->parts_len > 0)
+        return;
+    if (transfer->anew)
+        begin_anew(peer, transfer);
+    else if (transfer->missing)
         go_back(transfer);
 }

@@ -134,9 +134,17 @@ static void file(struct session *session, const struct envelope *envelope, uint6
                  parley_transport transport, const struct chunk *chunk,
                  struct chunk_piece *piece)
 {
-    const struct chunk_place place = {session->sender, chunk->id,      chunk->index,
-                                      chunk->total,    chunk->ordered, session->id};
-    struct transfers_in *transfers = &session->runtime->transfers;
+    struct parley *runtime = session->runtime;
+    const struct chunk_place place = {
+        .sender = session->sender,
+        .id = chunk->id,
+        .index = chunk->index,
+        .total = chunk->total,
+        .ordered = chunk->ordered,
+        .session = session->id,
+        .stranger = limit_applies(runtime, &session->trust, session->sender),
+    };
+    struct transfers_in *transfers = &runtime->transfers;
     struct chunk_transfer *transfer = NULL;
     char reason[CHUNK_REASON_MAX];
     enum chunk_result result;
@@ -198,13 +206,16 @@ void transfer_in_chunk(struct session *session, const struct envelope *envelope,
 {
     const struct json_limits limits = {.depth_max = session->runtime->options.json_depth_max,
                                        .bytes_max = (uint32_t)envelope->payload_len + 1};
-    const char *wrong = "malformed chunk";
     struct json_error error;
     struct json_doc doc;
+    parley_status status;
+    const char *wrong;
 
     json_init(&doc, &session->runtime->alloc);
-    if (json_scan(&doc, envelope->payload, envelope->payload_len, &limits, CHUNK_RECORD_DEPTH,
-                  &error) == PARLEY_OK)
+    status = json_scan(&doc, envelope->payload, envelope->payload_len, &limits,
+                       CHUNK_RECORD_DEPTH, &error);
+    wrong = status == PARLEY_ENOMEM ? NO_MEMORY : "malformed chunk";
+    if (status == PARLEY_OK)
         wrong = take(session, envelope, number, transport, &doc);
     json_fini(&doc);
     if (wrong != NULL)

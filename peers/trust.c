@@ -277,7 +277,8 @@ void trust_remove_peer(struct parley *runtime, const char *entity_id)
     if (entry != NULL && !entry->of_directory) {
         trust_ring_remove(ring, entry);
         atomic_fetch_sub_explicit(&runtime->trust.keys, 1, memory_order_relaxed);
-        trust_log_lost(runtime, entry);
+        if (!atomic_load_explicit(&runtime->draining, memory_order_relaxed)) /* else: closing */
+            trust_log_lost(runtime, entry);
         trust_retire(runtime, &entry->garbage);
         trust_changed(runtime);
     }

@@ -39,7 +39,7 @@ report "format (make format mends it)"
 } >"$work/out"
 report "layers: includes point downwards, commands use parley.h only"
 
-includes '*.c' '*.h' | grep -vE ':(parley\.h|[a-z_]+/[a-z_/]+\.[ch])$' >"$work/out"
+includes '*.c' '*.h' | grep -vE ':(parley\.h|[a-z_]+/[a-z0-9_/]+\.[ch])$' >"$work/out"
 report "includes name their folder"
 
 sources | cut -d/ -f1 | sort -u | grep -vxE '\..*|LICENSE|Makefile|README\.md|bench|conf|include|peers|runtime|test|transport' >"$work/out"

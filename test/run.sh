@@ -1,17 +1,18 @@
 #!/bin/sh
-# Runs the test programs given as arguments, one after the other, then the scripts of
-# test/interop and test/differential, and prints a table of what those of test/interop played:
-# other programs in front of real nodes. One line per program; a failing program's log in
-# full. SCRIPTS=none leaves the scripts out. The last line is "N passed, M failed": tests of the programs, failed programs and
-# scripts.
+# Runs the test programs given as arguments and the scripts of test/interop and
+# test/differential, $JOBS of them at a time (as many as there are processors), then prints a
+# table of what those of test/interop played: other programs in front of real nodes. One line
+# for each as it ends, with its whole log if it failed. SCRIPTS=none leaves the scripts out.
+# The last line is "N passed, M failed": tests of the programs, failed programs and scripts.
 set -u
 
 cd "$(dirname "$0")/.." || exit 2
 BUILD=${BUILD:-build}
+JOBS=${JOBS:-$(nproc)}
 export BUILD
-seconds_max=300
 logs=$BUILD/log
 mkdir -p "$logs"
+rm -f "$logs"/*.log "$logs"/*.count
 
 for tool in asan lsan ubsan tsan; do # a sanitizer's known false alarms, if there are any
     [ -e "test/$tool.supp" ] || continue
@@ -23,79 +24,24 @@ for tool in asan lsan ubsan tsan; do # a sanitizer's known false alarms, if ther
     esac
 done
 
-passed=0 failed=0 asserts=0 programs=0 scripts=0 scripts_ok=0
+scripts=
+if [ "${SCRIPTS:-all}" = all ]; then
+    for script in test/differential/test_*.py test/interop/*.py test/interop/*.js \
+        test/interop/*.sh; do
+        [ ! -f "$script" ] || scripts="$scripts $script"
+    done
+fi
 
-# Runs "$@" into $log; sets $status and $took (seconds).
-run() {
-    start=$(date +%s.%N)
-    timeout -k 10 "$seconds_max" "$@" >"$log" 2>&1 </dev/null
-    status=$?
-    took=$(echo "$start $(date +%s.%N)" | awk '{printf "%.2f", $2 - $1}')
-}
+# The scripts, which take longest, go first: a long one begun last would run alone.
+# shellcheck disable=SC2086 # the scripts' names are words
+printf '%s\n' $scripts "$@" | xargs -P "$JOBS" -I FILE sh test/run_one.sh FILE
 
-# Shows why the program or script $1 failed.
-show() {
-    case $status in
-    0) ;;
-    124 | 137) echo "FAILED  $1: killed after $seconds_max s" ;;
-    *) echo "FAILED  $1: exit code $status" ;;
-    esac
-    echo "---- $log"
-    cat "$log"
-    echo "----"
-}
-
-for program in "$@"; do
-    name=${program#"$BUILD"/test/}
-    log=$logs/$(echo "$name" | tr / -).log
-    programs=$((programs + 1))
-    run "$program"
-    # CUnit's summary: "tests Total Ran Passed Failed Inactive", "asserts Total Ran …"
-    counts=$(awk '$1 == "tests" && NF == 6 { passed = $4; failed = $5 }
-                  $1 == "asserts" { asserts = $2 }
-                  END { print passed + 0, failed + 0, asserts + 0 }' "$log")
-    tests_passed=${counts%% *} rest=${counts#* }
-    tests_failed=${rest%% *} tests_asserts=${rest#* }
-    word=ok
-    if [ "$status" -ne 0 ] || [ "$tests_failed" -ne 0 ] || [ "$tests_passed" -eq 0 ]; then
-        word=FAILED # also one that crashed before or after its tests, or ran none
-        [ "$tests_failed" -gt 0 ] || tests_failed=1
-    fi
-    passed=$((passed + tests_passed))
-    failed=$((failed + tests_failed))
-    asserts=$((asserts + tests_asserts))
-    printf '%-7s %-36s %4d tests %9d asserts %8s s\n' "$word" "$name" \
-        $((tests_passed + tests_failed)) "$tests_asserts" "$took"
-    [ "$word" = ok ] || show "$name"
-done
-
-table=$logs/interop # rows "PEER | DIRECTION | TRANSPORT | CASES | PASSED" of all scripts
-: >"$table"
-for script in test/interop/*.py test/interop/*.js test/interop/*.sh \
-    test/differential/test_*.py; do
-    [ -f "$script" ] && [ "${SCRIPTS:-all}" = all ] || continue
-    name=${script#test/}
-    log=$logs/$(echo "$name" | tr / -).log
-    scripts=$((scripts + 1))
-    case $script in
-    *.py) run /usr/bin/python3 "$script" ;; # Debian's, whose packages they import
-    *.js) run env NODE_PATH=/usr/share/nodejs node "$script" ;;
-    *.sh) run sh "$script" ;;
-    esac
-    sed -n 's/^interop: //p' "$log" >>"$table"
-    word=ok
-    if [ "$status" -eq 0 ]; then
-        scripts_ok=$((scripts_ok + 1))
-    else
-        word=FAILED
-        failed=$((failed + 1))
-    fi
-    printf '%-7s %-36s %34s s\n' "$word" "$name" "$took"
-    [ "$word" = ok ] || show "$name"
-done
-
-# One row for each peer, direction and transport played, whichever scripts did it.
-awk -F ' [|] ' '
+# Of rows "PEER | DIRECTION | TRANSPORT | CASES | PASSED" in the scripts' logs: one for each
+# peer, direction and transport played, whichever scripts did it.
+for script in $scripts; do
+    log=$logs/$(echo "${script#test/}" | tr / -).log
+    [ ! -r "$log" ] || sed -n 's/^interop: //p' "$log"
+done | awk -F ' [|] ' '
     function line(peer, direction, transport, cases, passed) {
         printf "%-38s  %-9s  %-9s  %5s  %6s\n", peer, direction, transport, cases, passed
     }
@@ -109,14 +55,24 @@ awk -F ' [|] ' '
               split(rows[i], part, SUBSEP)
               line(part[1], part[2], part[3], cases[rows[i]], passed[rows[i]]) }
           line("in all", "", "", all, all_passed)
-          print "" }' "$table"
+          print "" }'
 
 # What the JSON scanner, Python and Node made of the same documents, up to the sums.
 for log in "$logs"/differential-*.log; do
-    [ "$scripts" -gt 0 ] && [ -s "$log" ] && sed '/^$/q' "$log"
+    [ -n "$scripts" ] && [ -s "$log" ] && sed '/^$/q' "$log"
 done
 
-[ "$scripts" -eq 0 ] || of_scripts=", $scripts_ok of $scripts scripts"
-echo "$programs programs, $asserts asserts${of_scripts:-}"
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$programs" -gt 0 ]
+# "KIND PASSED FAILED ASSERTS" of each; one that left nothing failed.
+# shellcheck disable=SC2086 # words
+set -- $scripts "$@"
+# shellcheck disable=SC2046
+set -- $# $(cat "$logs"/*.count 2>/dev/null | awk '
+    { n++; all[$1]++; good[$1] += $3 == 0; passed += $2; failed += $3; asserts += $4 }
+    END { print n + 0, passed + 0, failed + 0, asserts + 0, all["program"] + 0,
+                good["script"] + 0, all["script"] + 0 }')
+lost=$(($1 - $2)) failed=$(($4 + $1 - $2))
+[ "$lost" -eq 0 ] || echo "FAILED  $lost of $1 left no result"
+[ -z "$scripts" ] || of_scripts=", $7 of $8 scripts"
+echo "$6 programs, $5 asserts${of_scripts:-}"
+echo "$3 passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$6" -gt 0 ]

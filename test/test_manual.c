@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The migration page is true to the tests: the last cell of each row of its tables names
- * the test that shows the row, as `file`: its name, and that file has a test of this name.
+ * The migration page and the README's promise are true to the tests: in a table whose last
+ * column is "shown by", the last cell of each row names the tests that show the row, as
+ * `file`: its name, and that file has a test of this name.
  */
 #include <stdint.h>
 
 #include "test/build_tree.h"
 #include "test/check.h"
 
-#define TEXT_MAX   (1 << 20)
-#define ROW_MAX    2048
-#define ROWS_LEAST 40
+#define TEXT_MAX (1 << 20)
+#define ROW_MAX  2048
 
 /** The text of the last cell, cut out of the row in place. @return NULL: not a row */
 static char *last_cell(char *row)
@@ -78,41 +78,69 @@ static void check_row(const struct build_tree *tree, const char *line, size_t le
         check_text_(row, "a row that names its test", "row", __FILE__, __LINE__);
 }
 
-/** @return whether the table's head or the line under it */
+/** @return whether the next line makes this one a table's head */
 static bool is_head(const char *line)
 {
     const char *next = strchr(line, '\n');
 
-    return strncmp(line, "| ---", 5) == 0 ||
-           (next != NULL && strncmp(next + 1, "| ---", 5) == 0);
+    return next != NULL && strncmp(next + 1, "| ---", 5) == 0;
 }
 
-static void rows_name_their_tests(void)
+static bool is_shown(const char *head, size_t len)
 {
-    struct build_tree tree;
-    uint64_t rows = 0;
-    char *page;
+    static const char end[] = "| shown by |";
 
-    if (!CHECK(build_tree_find(&tree)))
-        return;
-    page = file_read(tree.source, "include/manual/migration.md", TEXT_MAX);
-    if (!CHECK(page != NULL))
-        return;
+    return len >= sizeof(end) - 1 &&
+           strncmp(head + len - (sizeof(end) - 1), end, sizeof(end) - 1) == 0;
+}
+
+/** Checks the tables that say what shows them. @return their rows */
+static uint64_t check_tables(const struct build_tree *tree, const char *page)
+{
+    bool shown = false;
+    uint64_t rows = 0;
+
     for (const char *line = page; line != NULL && *line != '\0';) {
         size_t len = strcspn(line, "\n");
 
-        if (line[0] == '|' && !is_head(line)) {
-            check_row(&tree, line, len);
+        if (is_head(line)) {
+            shown = is_shown(line, len);
+        } else if (shown && line[0] == '|' && strncmp(line, "| ---", 5) != 0) {
+            check_row(tree, line, len);
             rows++;
         }
         line = line[len] == '\n' ? line + len + 1 : NULL;
     }
-    CHECK(rows >= ROWS_LEAST);
+    return rows;
+}
+
+static void rows_name_their_tests(const char *name, uint64_t rows_least)
+{
+    struct build_tree tree;
+    char *page;
+
+    if (!CHECK(build_tree_find(&tree)))
+        return;
+    page = file_read(tree.source, name, TEXT_MAX);
+    if (CHECK(page != NULL))
+        CHECK(check_tables(&tree, page) >= rows_least);
     free(page);
 }
 
+static void the_migration_page_names_tests(void)
+{
+    rows_name_their_tests("include/manual/migration.md", 40);
+}
+
+static void the_promise_names_tests(void)
+{
+    rows_name_their_tests("README.md", 11);
+}
+
 static const struct check_test tests[] = {
-    {"each row of the migration page names a test that exists", rows_name_their_tests},
+    {"each row of the migration page names a test that exists",
+     the_migration_page_names_tests},
+    {"each line of the promise names a test that exists", the_promise_names_tests},
 };
 
 CHECK_MAIN("manual", tests)

@@ -71,7 +71,8 @@ static uint32_t parse_retry_after(const char *value)
     return when_s - now_s > UINT32_MAX ? UINT32_MAX : (uint32_t)(when_s - now_s);
 }
 
-/* "1; max_batch_bytes=65536"; parameters we do not know are for later versions. */
+/* "1; max_batch_bytes=65536; max_message_bytes=1048576"; parameters we do not know are for
+ * later versions. */
 static void parse_parley(const char *value, struct http_call *call)
 {
     size_t len = read_u32(value, &call->parley_version);
@@ -85,6 +86,8 @@ static void parse_parley(const char *value, struct http_call *call)
         value += strspn(value, "; ");
         if (strncmp(value, "max_batch_bytes=", 16) == 0)
             read_u32(value + 16, &call->parley_batch_bytes);
+        else if (strncmp(value, "max_message_bytes=", 18) == 0)
+            read_u32(value + 18, &call->parley_message_bytes);
         value += strcspn(value, "; ");
     }
 }
@@ -99,6 +102,7 @@ static size_t take_header(char *line, size_t size, size_t count, void *user)
     if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
         /* a status line: what an interim answer (1xx) said before it does not count */
         call->retry_after_s = call->parley_version = call->parley_batch_bytes = 0;
+        call->parley_message_bytes = 0;
     } else if (header_value(line, len, "Retry-After:", value)) {
         call->retry_after_s = parse_retry_after(value);
     } else if (header_value(line, len, "Parley:", value)) {

@@ -11,6 +11,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -196,6 +197,18 @@ static int refuse(struct line *connection, struct refusal refusal)
 
 /* ---- Requests ---- */
 
+static void wipe(const char *text)
+{
+    OPENSSL_cleanse((char *)(uintptr_t)text, strlen(text));
+}
+
+/* The buffers of query and Authorization. */
+static void forget_tokens(const struct transport_worker *owner)
+{
+    wipe(owner->scratch[0]);
+    wipe(owner->scratch[1]);
+}
+
 static char *store(char **at, const char *text)
 {
     char *start = *at;
@@ -252,6 +265,7 @@ static struct request *request_new(struct line *connection)
         .body = request->empty,
     };
     request->head = strcmp(request->exchange.method, "HEAD") == 0;
+    forget_tokens(owner);
     return request;
 }
 
@@ -261,6 +275,8 @@ static void request_free(struct request *request)
 
     if (request->exchange.body != request->empty)
         alloc_free(alloc, request->exchange.body);
+    wipe(request->exchange.query); /* a token stands in one of these */
+    wipe(request->exchange.authorization);
     alloc_free(alloc, request);
 }
 
@@ -415,6 +431,7 @@ static struct refusal offer(struct line *connection)
     struct ws *ws =
         owner->transport->events.accept(&upgrade, &code, owner->transport->events.user);
 
+    forget_tokens(owner);
     if (ws == NULL)
         return (struct refusal){code, http_status_text(code)};
     ws_prepare(ws, owner, WS_SERVER);

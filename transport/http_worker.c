@@ -284,6 +284,7 @@ void http_call_clear(struct http_worker *worker, struct http_call *call)
     call->response = NULL;
     call->response_len = 0;
     call->retry_after_s = call->parley_version = call->parley_batch_bytes = 0;
+    call->parley_message_bytes = 0;
     call->detail[0] = '\0';
 }
 

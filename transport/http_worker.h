@@ -65,10 +65,11 @@ struct http_call {
     char *response; /* with PARLEY_OK never NULL, NUL-terminated, http_call_clear() frees
                        it; else NULL */
     size_t response_len;
-    uint32_t retry_after_s;       /* 0: none said; seconds form or HTTP date */
-    uint32_t parley_version;      /* `Parley: 1; …`: 1; 0: not a parley */
-    uint32_t parley_batch_bytes;  /* its max_batch_bytes, 0: none said */
-    char detail[HTTP_DETAIL_MAX]; /* why it failed, in words */
+    uint32_t retry_after_s;        /* 0: none said; seconds form or HTTP date */
+    uint32_t parley_version;       /* `Parley: 1; …`: 1; 0: not a parley */
+    uint32_t parley_batch_bytes;   /* its max_batch_bytes, 0: none said */
+    uint32_t parley_message_bytes; /* its max_message_bytes, likewise */
+    char detail[HTTP_DETAIL_MAX];  /* why it failed, in words */
 
     /* the HTTP worker's */
     struct http_call *next_waiting;

@@ -63,6 +63,7 @@ struct transport_worker {
     size_t connections_len;
     bool stopping; /* accepts no more; dials no more once `finished` */
     bool finished;
+    bool hurried;         /* what is closing waits for nobody */
     uint8_t *send_buffer; /* LWS_PRE bytes, then send_bytes */
     size_t send_bytes;
     size_t batch_bytes; /* where a batch of several frames ends */

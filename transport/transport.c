@@ -454,6 +454,20 @@ void transport_worker_shutdown(struct transport *transport, struct worker *worke
     }
 }
 
+void transport_worker_hurry(struct transport *transport, struct worker *worker)
+{
+    struct transport_worker *owner = transport_worker_of(worker);
+
+    assert(owner->transport == transport);
+    if (owner->hurried)
+        return;
+    owner->hurried = true;
+    for (struct line *c = owner->connections; c != NULL; c = c->next) {
+        if (c->ws != NULL && c->ws->open && c->ws->closing)
+            line_kill(c);
+    }
+}
+
 void transport_worker_fini(struct transport *transport, struct worker *worker)
 {
     struct transport_worker *owner = transport_worker_of(worker);

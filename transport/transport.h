@@ -171,6 +171,13 @@ void transport_worker_fini(struct transport *transport, struct worker *worker);
  */
 void transport_worker_shutdown(struct transport *transport, struct worker *worker);
 
+/**
+ * From now on no WebSocket of this worker waits for the other side to take a close frame or to
+ * answer it: those that are closing end at once, and so do those that are closed later.
+ * closed() follows.
+ */
+void transport_worker_hurry(struct transport *transport, struct worker *worker);
+
 /** Open connections this worker holds, accepted ones included. */
 size_t transport_worker_connections(struct transport *transport, struct worker *worker);
 

@@ -420,7 +420,7 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason)
     ws->closing = true;
     ws->close_code = code;
     snprintf(ws->close_reason, sizeof(ws->close_reason), "%s", reason != NULL ? reason : "");
-    if (ws->open && code == 0) {
+    if (ws->open && (code == 0 || connection->owner->hurried)) {
         line_kill(connection);
     } else if (ws->open) {
         lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_SEND, CLOSE_SECONDS_MAX);

@@ -42,6 +42,7 @@ static void take_result(const parley_result *result, void *user)
     pthread_mutex_lock(&outbox->lock);
     *outbox->done_end = ticket;
     outbox->done_end = &ticket->next;
+    outbox->room = true;
     pthread_mutex_unlock(&outbox->lock);
     watch_ring(&outbox->watch);
 }
@@ -62,9 +63,12 @@ static void take_progress(parley_id id, uint64_t acknowledged, uint64_t bytes, v
 /* Runs on a worker. */
 static void take_writable(parley_peer peer, void *user)
 {
-    const struct outbox *outbox = user;
+    struct outbox *outbox = user;
 
     (void)peer;
+    pthread_mutex_lock(&outbox->lock);
+    outbox->room = true;
+    pthread_mutex_unlock(&outbox->lock);
     watch_ring(&outbox->watch);
 }
 
@@ -101,7 +105,7 @@ parley_status outbox_post(struct outbox *outbox, parley *runtime, parley_peer pe
     }
     ticket->next = outbox->unused;
     outbox->unused = ticket;
-    /* the bell rings for what happens from now on: what came before was collected */
+    /* what makes room from now on rings the bell */
     outbox->full = status == PARLEY_EAGAIN;
     return status;
 }
@@ -119,8 +123,11 @@ unsigned outbox_wait(struct outbox *outbox, int input)
 {
     unsigned seen = watch_wait(&outbox->watch, input, -1);
 
-    if (seen & WATCH_BELL)
-        outbox->full = false;
+    /* It rings for progress, too, and a large message is not tried again for that. */
+    pthread_mutex_lock(&outbox->lock);
+    outbox->full = outbox->full && !outbox->room;
+    outbox->room = false;
+    pthread_mutex_unlock(&outbox->lock);
     return seen;
 }
 

@@ -41,7 +41,7 @@ struct outbox {
     struct ticket *tickets;
     struct ticket *unused;
     size_t flying; /* tickets in use */
-    bool full;     /* the mailbox was: wait for the bell before trying again */
+    bool full;     /* the mailbox was: wait for room before trying again */
     bool digest;   /* tickets tell their payload's SHA-256 */
     struct outbox_counts counts;
 
@@ -49,6 +49,7 @@ struct outbox {
     struct ticket *done;
     struct ticket **done_end;
     struct outbox_progress progress;
+    bool room; /* there may be some: a result came, or the mailbox said so */
 };
 
 /** Blocks signals, see watch_open(). @return CLI_OK, or CLI_FAILED having said why */

@@ -194,18 +194,22 @@ static bool is_blank(const char *text, size_t len)
     return true;
 }
 
-/* The file as one payload; an editor's last newline is not part of it. */
+/* The file as one payload; an editor's last newline is not part of it, and does not count:
+ * up to one read of blanks. */
 static enum payload_state take_whole(struct payloads *payloads, const char **ret_text,
                                      size_t *ret_len)
 {
     size_t len = payloads->used;
 
+    if (len > payloads->bytes_max + READ_BYTES)
+        return too_long(payloads);
+    while (len > 0 && is_blank(payloads->bytes + len - 1, 1) &&
+           (payloads->ended || len > payloads->bytes_max))
+        len--;
     if (len > payloads->bytes_max)
         return too_long(payloads);
     if (!payloads->ended)
         return PAYLOAD_READ;
-    while (len > 0 && is_blank(payloads->bytes + len - 1, 1))
-        len--;
     payloads->given = true;
     *ret_text = payloads->bytes != NULL ? payloads->bytes : "";
     *ret_len = len;

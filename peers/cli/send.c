@@ -17,6 +17,7 @@
 
 #define TICKETS     1024 /* as many as may be in flight by default */
 #define PROGRESS_MS 200
+#define MIB         1048576.0
 
 enum send_flag {
     FLAG_TYPE = CLI_FLAG_COMMAND,
@@ -40,13 +41,17 @@ static const char help[] =
     "                        (JSON Lines); it is sent as it is read, blank lines are passed\n"
     "                        over, a full mailbox holds back the reading, and results\n"
     "                        name the line\n"
-    "      --ttl-ms N        milliseconds a message has to get its result\n"
+    "      --ttl-ms N        milliseconds a message has to get its result, a large file\n"
+    "                        included; default: transport.ttl_ms, a minute\n"
     "      --transport WAY   auto (default), ws or http\n" TARGET_PEER_HELP
     "  -q, --quiet           print only messages that were not delivered\n"
     "      --json            results as one JSON object per line\n" CLI_COMMON_HELP "\n"
     "A payload longer than limits.message_bytes_max travels in chunks, up to\n"
-    "limits.transfer_bytes_max; on a terminal stderr shows how far it is. With -v and --json\n"
-    "results tell the payload's length and SHA-256.\n"
+    "limits.transfer_bytes_max; on a terminal stderr shows how far it is. On the wire it\n"
+    "grows by a third: when that takes longer than a minute (50 MiB do below 1.2 MB/s) give\n"
+    "--ttl-ms. An older peer gets chunks of 6 KiB, after the first ten one every 4 seconds\n"
+    "unless --no-pace says that it is not limited. With -v and --json results tell the\n"
+    "payload's length and SHA-256.\n"
     "Ctrl-C stops reading and gives up what is under way: those messages end as cancelled.\n"
     "Exit codes: 0 every message was delivered (or sent, to a peer that never acknowledges);\n"
     "1 failed, 2 usage, 3 peer unreachable, 4 refused by the peer, 5 timed out: the first\n"
@@ -64,10 +69,11 @@ struct send {
     bool quiet;
     parley_message message; /* the next one */
     size_t posted;
-    size_t failed;             /* number of the first that was not delivered; 0: none */
-    enum cli_exit failed_code; /* what it asks for */
-    int64_t progress_ms;       /* when it was last shown */
-    struct progress_bar bar;   /* of the message in chunks that is under way */
+    size_t failed;               /* number of the first that was not delivered; 0: none */
+    enum cli_exit failed_code;   /* what it asks for */
+    int64_t progress_ms;         /* when it was last shown */
+    struct progress_bar bar;     /* of the message in chunks that is under way */
+    struct outbox_progress told; /* of it */
 };
 
 /* ---- Flags ---- */
@@ -203,8 +209,21 @@ static void show_transfer(struct send *send)
 {
     struct outbox_progress progress;
 
-    if (outbox_progress(&send->outbox, &progress))
-        progress_show(&send->bar, progress.number, progress.acknowledged, progress.bytes);
+    if (!outbox_progress(&send->outbox, &progress))
+        return;
+    send->told = progress;
+    progress_show(&send->bar, progress.number, progress.acknowledged, progress.bytes);
+}
+
+/* A large file may be on its way as it should, and need longer than other messages. */
+static void explain_expiry(const struct send *send, const struct ticket *ticket)
+{
+    if (ticket->result.outcome == PARLEY_EXPIRED && ticket->number == send->told.number)
+        fprintf(stderr,
+                "parley send: message %zu: %.1f of %.1f MiB were acknowledged when its time "
+                "was up; --ttl-ms gives it more\n",
+                ticket->number, (double)send->told.acknowledged / MIB,
+                (double)send->told.bytes / MIB);
 }
 
 /* Prints what has come since. */
@@ -223,6 +242,7 @@ static void collect(struct send *send)
         }
         if (code != CLI_OK || !send->quiet)
             print_result(send, ticket);
+        explain_expiry(send, ticket);
         printed = true;
         outbox_done(&send->outbox, ticket);
     }

@@ -12,7 +12,7 @@
 static void help_and_version_go_to_stdout(void)
 {
     static const char *const commands[] = {"",          "serve", "listen", "send",
-                                           "broadcast", "ping",  "config"};
+                                           "broadcast", "ping",  "keygen", "config"};
     char output[OUTPUT_MAX];
 
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -34,7 +34,7 @@ static void help_names_only_flags_that_exist(void)
     find_tree();
     EXPECT_EXIT(parley_run(output,
                            "help; p='%s/parley'; "
-                           "for c in serve listen send broadcast ping config; do "
+                           "for c in serve listen send broadcast ping keygen config; do "
                            "for f in $($p help $c | grep -oE -- ' --[a-z-]+' | sort -u); do "
                            "echo $c $f; $p $c $f=x --help 2>&1; done; done | "
                            "grep -E 'unrecognized|--token-file'",
@@ -363,7 +363,8 @@ static void messages_are_delivered_over_each_transport(void)
     CHECK_CONTAINS(output, ", http 200");
     EXPECT_EXIT(parley_run(output, "send --url %s --type t --json '{}'", node.url), 0, output);
     CHECK_CONTAINS(output, "{\"message\":1,\"outcome\":\"delivered\",\"transport\":\"");
-    CHECK_CONTAINS(output, ",\"maybe_duplicate\":false,\"detail\":\"\",\"bytes\":2,\"sha256\":\"");
+    CHECK_CONTAINS(output,
+                   ",\"maybe_duplicate\":false,\"detail\":\"\",\"bytes\":2,\"sha256\":\"");
     CHECK_U64(node_stop(&node, SIGTERM), 0);
 }
 

@@ -133,9 +133,9 @@ static void file(struct world *world, struct fuzz_script *script, uint8_t how)
     uint64_t index = fuzz_byte(script) % (world->total + 2);
     size_t from = index * world->cut < world->text_len ? index * world->cut : 0;
     size_t some = world->text_len - from < world->cut ? world->text_len - from : world->cut;
-    struct chunk_place place = {names[how & 1], names[how >> 1 & 3],
-                                index,          world->total + (how >> 6 == 3),
-                                (how & 8) != 0, (how >> 6) & 1};
+    struct chunk_place place = {
+        names[how & 1], names[how >> 1 & 3], index,         world->total + (how >> 6 == 3),
+        (how & 8) != 0, (how >> 6) & 1,      (how & 1) != 0};
     struct chunk_piece *piece = chunk_piece_new(&world->alloc, world->text + from, some);
     struct chunk_transfer *transfer = NULL;
     char reason[CHUNK_REASON_MAX] = "";
@@ -192,7 +192,8 @@ static void run_script(const uint8_t *data, size_t len)
         FUZZ_CHECK(world.chunks.memory <= MEMORY_MAX);
     }
     chunks_fini(&world.chunks);
-    FUZZ_CHECK(world.chunks.memory == 0 && atomic_load(&world.heap.out) == 0);
+    FUZZ_CHECK(world.chunks.memory == 0 && world.chunks.strangers_memory == 0 &&
+               atomic_load(&world.heap.out) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

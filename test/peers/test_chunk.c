@@ -47,11 +47,12 @@ static void world_fini(struct world *w)
     CHECK_U64(w->chunks.memory, 0);
 }
 
+/* A name with a '?' in front is a stranger's. */
 static enum chunk_result add_at(struct world *w, const char *sender, const char *id,
                                 uint64_t index, uint64_t total, const char *text, size_t len,
                                 uint64_t now_ns)
 {
-    const struct chunk_place place = {sender, id, index, total, false, 0};
+    const struct chunk_place place = {sender, id, index, total, false, 0, sender[0] == '?'};
     struct chunk_piece *piece = chunk_piece_new(&w->alloc, text, len);
     enum chunk_result result =
         chunks_add(&w->chunks, &place, piece, now_ns, &w->transfer, w->reason);
@@ -266,7 +267,8 @@ static void any_cut_in_any_order(void)
 
             last = add_at(&w, "s", "x", order[i], total, text + from, some, NOW);
             if (last == CHUNK_STORED && i % 3 == 0)
-                CHECK_U64(add_at(&w, "s", "x", order[i], total, "AAAA", 4, NOW), CHUNK_REPEAT);
+                CHECK_U64(add_at(&w, "s", "x", order[i], total, text + from, some, NOW),
+                          CHUNK_REPEAT);
         }
         if (CHECK_U64(last, CHUNK_COMPLETE)) {
             CHECK_STATUS(join(&w), OK);
@@ -409,7 +411,7 @@ static void a_bomb_costs_nothing(void)
 
     world_init(&w, &limits);
     CHECK_U64(add(&w, "x", 0, 1000000000, "AAAA"), CHUNK_REFUSED);
-    CHECK_TEXT(w.reason, "transfer has too many chunks");
+    CHECK_TEXT(w.reason, "transfer exceeds transfer_chunks_max");
     CHECK_U64(add(&w, "x", UINT64_MAX, UINT64_MAX, "AAAA"), CHUNK_REFUSED);
     CHECK_U64(w.chunks.memory, 0);
     w.chunks.limits.chunks_max = UINT32_MAX;
@@ -429,6 +431,10 @@ static void what_does_not_fit_together(void)
     CHECK_U64(add(&w, "x", 0, 3, "AAAA"), CHUNK_STORED);
     CHECK_U64(add(&w, "x", 1, 4, "AAAA"), CHUNK_REFUSED);
     CHECK_TEXT(w.reason, "total_chunks has changed");
+    CHECK_U64(add(&w, "x", 0, 3, "AAAB"), CHUNK_REFUSED);
+    CHECK_TEXT(w.reason, "chunk differs from the one that came before");
+    CHECK_U64(add(&w, "x", 0, 3, "AAA"), CHUNK_REFUSED);
+    CHECK_U64(add(&w, "x", 0, 3, "AAAA"), CHUNK_REPEAT);
     CHECK_U64(add(&w, "x", 1, 3, "AAAA"), CHUNK_STORED);
     CHECK_U64(add(&w, "x", 2, 3, "AAAA"), CHUNK_COMPLETE);
     CHECK_STATUS(join(&w), OK);
@@ -460,15 +466,44 @@ static void bounds_of_bytes(void)
     CHECK_U64(add_at(&w, "a", "z", 0, 9, text, 1000, NOW), CHUNK_STORED);
     CHECK_U64(add_at(&w, "a", "x", 1, 9, text, 1000, NOW), CHUNK_STORED);
     CHECK_U64(add_at(&w, "a", "y", 1, 9, text, 1000, NOW), CHUNK_REFUSED);
-    CHECK_CONTAINS(w.reason, "of one sender");
+    CHECK_TEXT(w.reason, "one sender exceeds its half of transfer_memory_bytes_max");
     for (int i = 0; i < 20; i++) {
         char name[16];
 
         snprintf(name, sizeof(name), "b%d", i);
         add_at(&w, name, "x", 0, 9, text, 1000, NOW);
     }
-    CHECK_TEXT(w.reason, "no memory for more transfers");
+    CHECK_TEXT(w.reason, "all transfers exceed transfer_memory_bytes_max");
     CHECK(w.chunks.memory <= 8000);
+    world_fini(&w);
+}
+
+/* However many names they invent, the other half is for those who are peers. */
+static void strangers_share_one_half(void)
+{
+    struct chunk_limits limits = roomy;
+    enum chunk_result last = CHUNK_STORED;
+    struct world w;
+    char text[1001], name[16];
+
+    memset(text, 'A', 1000);
+    text[1000] = '\0';
+    limits.bytes_max = 2000;
+    limits.memory_bytes_max = 12000;
+    world_init(&w, &limits);
+    for (int i = 0; i < 40 && last == CHUNK_STORED; i++) {
+        snprintf(name, sizeof(name), "?%d", i);
+        last = add_at(&w, name, "x", 0, 9, text, 1000, NOW);
+    }
+    CHECK_U64(last, CHUNK_REFUSED);
+    CHECK_TEXT(w.reason, "strangers exceed their half of transfer_memory_bytes_max");
+    CHECK(w.chunks.memory <= 6000);
+    CHECK_U64(add_at(&w, "peer", "x", 0, 2, text, 1000, NOW), CHUNK_STORED);
+    CHECK_U64(add_at(&w, "peer", "x", 1, 2, text, 1000, NOW), CHUNK_COMPLETE);
+    CHECK_STATUS(join(&w), OK);
+    CHECK_U64(chunks_expire(&w.chunks, 1000 * NOW) > 0, true);
+    CHECK_U64(w.chunks.strangers_memory, 0);
+    CHECK_U64(add_at(&w, "?new", "x", 0, 9, text, 1000, 1001 * NOW), CHUNK_STORED);
     world_fini(&w);
 }
 
@@ -482,7 +517,7 @@ static void bound_of_transfers(void)
     CHECK_U64(add(&w, "3", 0, 2, "AAAA"), CHUNK_STORED);
     CHECK_U64(add(&w, "4", 0, 2, "AAAA"), CHUNK_STORED);
     CHECK_U64(add(&w, "5", 0, 2, "AAAA"), CHUNK_REFUSED);
-    CHECK_CONTAINS(w.reason, "unfinished transfers");
+    CHECK_TEXT(w.reason, "more unfinished transfers than transfers_max");
     CHECK_U64(add_at(&w, "other", "5", 0, 2, "AAAA", 4, NOW), CHUNK_STORED);
     CHECK_U64(add(&w, "1", 1, 2, "AAAA"), CHUNK_COMPLETE);
     CHECK_STATUS(join(&w), OK);
@@ -508,7 +543,7 @@ static void unfinished_transfers_are_forgotten(void)
 
 static void a_sender_in_order_is_told_what_is_missing(void)
 {
-    struct chunk_place last = {"s", "x", 3, 4, true, 0};
+    struct chunk_place last = {"s", "x", 3, 4, true, 0, false};
     uint64_t from = 0;
     struct world w;
 
@@ -526,6 +561,7 @@ static void a_sender_in_order_is_told_what_is_missing(void)
     CHECK_U64(add(&w, "x", 2, 4, "AAAA"), CHUNK_COMPLETE); /* the last one was kept */
     CHECK_STATUS(join(&w), OK);
     CHECK_U64(w.len, 12);
+    CHECK(chunks_missing_read("Handler error: CHUNKS_MISSING from 7", &from) && from == 7);
     CHECK(!chunks_missing_read("CHUNKS_MISSING from ", &from));
     CHECK(!chunks_missing_read("CHUNKS_MISSING from 1x", &from));
     CHECK(!chunks_missing_read("CHUNKS_MISSING from 99999999999", &from));
@@ -542,7 +578,7 @@ static void the_last_one_completes_for_a_sender_in_order(void)
 
     world_init(&w, &roomy);
     for (int i = 0; i < 6; i++) {
-        const struct chunk_place place = {"s", "x", indices[i], 4, true, 0};
+        const struct chunk_place place = {"s", "x", indices[i], 4, true, 0, false};
 
         CHECK_U64(chunks_add(&w.chunks, &place, chunk_piece_new(&w.alloc, "AAAA", 4), NOW,
                              &w.transfer, w.reason),
@@ -557,7 +593,7 @@ static void the_last_one_completes_for_a_sender_in_order(void)
 /* One after the other in a session: a new one says that the one before was given up. */
 static void the_next_one_of_a_session_replaces_what_was_given_up(void)
 {
-    struct chunk_place place = {"s", "", 0, 2, true, 7};
+    struct chunk_place place = {"s", "", 0, 2, true, 7, false};
     char id[16];
     struct world w;
 
@@ -593,6 +629,7 @@ static const struct check_test tests[] = {
     {"a bomb costs nothing", a_bomb_costs_nothing},
     {"what does not fit together", what_does_not_fit_together},
     {"bounds of bytes", bounds_of_bytes},
+    {"strangers share one half", strangers_share_one_half},
     {"bound of transfers", bound_of_transfers},
     {"unfinished transfers are forgotten", unfinished_transfers_are_forgotten},
     {"a sender in order is told what is missing", a_sender_in_order_is_told_what_is_missing},

@@ -18,7 +18,7 @@ static const struct old_answer recovering[] = {FAIL, FAIL, FAIL, {200, "{}", NUL
 /* ---- What is seen of a peer ---- */
 
 struct watch {
-    _Atomic(uint64_t) unhealthy, healthy, writable, unanswered;
+    _Atomic(uint64_t) unhealthy, healthy, writable, unanswered, failed;
 };
 
 static void on_state(parley_peer peer, const char *id, parley_peer_state state, bool healthy,
@@ -32,6 +32,8 @@ static void on_state(parley_peer peer, const char *id, parley_peer_state state, 
     atomic_fetch_add(healthy ? &watch->healthy : &watch->unhealthy, 1);
     if (strcmp(reason, "heartbeat unanswered") == 0)
         atomic_fetch_add(&watch->unanswered, 1);
+    if (!healthy && strcmp(reason, "HTTP 503") == 0)
+        atomic_fetch_add(&watch->failed, 1);
 }
 
 static void on_writable(parley_peer peer, void *user)
@@ -143,6 +145,7 @@ static void unhealthy_after_is_a_setting(void)
     world_watch(&world, failing, 1, &watch);
     send_one(&world);
     CHECK(check_wait(&watch.unhealthy, 1));
+    CHECK_U64(watch.failed, 1); /* the observer is told why */
     CHECK_U64(requests(&world), 1);
     world_close(&world);
 }
@@ -301,6 +304,71 @@ static void drop_oldest_makes_room_for_a_large_one(void)
     world_close(&world);
 }
 
+static _Atomic(bool) answers_held;
+
+static void hold_answers(struct old_service *service, const struct old_request *request)
+{
+    (void)service;
+    (void)request;
+    while (atomic_load(&answers_held))
+        sched_yield();
+}
+
+/* Refused while it was well, and never under half of its bound since. */
+static void drop_oldest_tells_who_waits_already(void)
+{
+    struct world world;
+    struct watch watch;
+
+    prepare(&world);
+    world.options.mailbox_messages_max = 64;
+    world.options.unhealthy_after = 1;
+    world.options.breaker_open_ms = 600000;
+    world.options.breaker_failures = 1;
+    world.options.unhealthy_policy = PARLEY_UNHEALTHY_DROP_OLDEST;
+    world.service.before = hold_answers;
+    atomic_store(&answers_held, true);
+    world_watch(&world, failing, 1, &watch);
+    while (accepts(&world))
+        continue;
+    CHECK_U64(watch.writable, 0);
+    atomic_store(&answers_held, false);
+    CHECK(check_wait(&watch.writable, 1));
+    CHECK(accepts(&world));
+    world_close(&world);
+}
+
+/* All there is is on its way. */
+static void drop_oldest_tells_of_no_room_that_is_not(void)
+{
+    struct world world;
+    struct watch watch;
+
+    prepare(&world);
+    world.options.mailbox_messages_max = 1;
+    world.options.http_attempts = 100;
+    world.options.unhealthy_after = 1;
+    world.options.breaker_failures = 0;
+    world.options.unhealthy_policy = PARLEY_UNHEALTHY_DROP_OLDEST;
+    world_watch(&world, failing, 1, &watch);
+    world.service.before = hold_answers;
+    atomic_store(&answers_held, true);
+    CHECK(accepts(&world));
+    CHECK(check_wait(&world.service.requests, 1));
+    atomic_store(&answers_held, false);
+    CHECK(check_wait(&watch.unhealthy, 1));
+    atomic_store(&answers_held, true);
+    CHECK(check_wait(&world.service.requests, requests(&world) + 1));
+    CHECK(!accepts(&world));
+    CHECK(stats_of(world.node).pending == 1); /* its worker has looked */
+    CHECK_U64(watch.writable, 0);
+    atomic_store(&answers_held, false);
+    CHECK(check_wait(&watch.writable, 1));
+    CHECK(accepts(&world));
+    CHECK(outcomes(&world, PARLEY_EXHAUSTED) >= 1);
+    world_close(&world);
+}
+
 /* ---- Heartbeats ---- */
 
 static void intervals_are_spread(void)
@@ -393,6 +461,9 @@ static const struct check_test tests[] = {
     {"hold: messages are accepted until the mailbox is full", hold_accepts_until_it_is_full},
     {"drop_oldest: the oldest make room", drop_oldest_makes_room},
     {"drop_oldest: a large message finds room", drop_oldest_makes_room_for_a_large_one},
+    {"drop_oldest: who waits already is told", drop_oldest_tells_who_waits_already},
+    {"drop_oldest: nobody is told of room that is not there",
+     drop_oldest_tells_of_no_room_that_is_not},
     {"heartbeats are spread by a tenth either way", intervals_are_spread},
     {"load does not hide a dead connection", load_does_not_hide_a_dead_connection},
 };

@@ -248,13 +248,14 @@ static void nobody_there(void)
 
 static void no_answer_in_time(void)
 {
-    static const struct old_answer answers[] = {{0, NULL, NULL}};
+    static const struct old_answer answers[] = {{503, "", NULL}, {0, NULL, NULL}};
     struct world world;
 
     world_prepare(&world);
     WORLD_OPEN(&world, answers);
     send_one(&world);
     CHECK_U64(outcomes(&world, PARLEY_EXHAUSTED), 1);
+    CHECK_U64(world.tally.http_code, 503); /* the last answer there was */
     CHECK(requests(&world) >= 3);
     world_close(&world);
 }

@@ -95,6 +95,7 @@ static void limited_until_the_deadline(void)
     send_one(&world);
     CHECK_U64(outcomes(&world, PARLEY_EXPIRED), 1);
     CHECK(requests(&world) > 3);
+    CHECK_U64(world.tally.http_code, 400); /* why it could not go */
     world_close(&world);
 }
 

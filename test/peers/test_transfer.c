@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "runtime/clock.h"
 #include "test/peers/nodes.h"
 
 #define MIB ((size_t)1 << 20)
@@ -141,9 +142,70 @@ static void over_websocket(void)
     whole_arrives(PARLEY_WEBSOCKET_ONLY, 8 * MIB);
 }
 
+static uint64_t stat_requests(parley *node)
+{
+    parley_stats stats = {.size = sizeof(stats)};
+
+    CHECK_STATUS(parley_stats_get(node, &stats), OK);
+    return stats.http_requests;
+}
+
+/* The first answer tells that it is a parley: large pieces from then on, one a request. */
 static void over_http(void)
 {
+    struct world world;
+
     whole_arrives(PARLEY_HTTP_ONLY, 3 * MIB);
+    world_open(&world, PARLEY_HTTP_ONLY, 3 * MIB);
+    CHECK_STATUS(send_large(&world, false), OK);
+    CHECK(check_wait(&world.progress.tally.results, 1));
+    check_arrived(&world);
+    CHECK(stat_requests(world.pair.sender) <= 2 + 17);
+    world_close(&world);
+}
+
+/* Another one in the receiver's place. */
+static void other_receiver(struct world *world, parley_options *options,
+                           const parley_peer_options *peer)
+{
+    char url[64];
+
+    CHECK_STATUS(parley_peer_remove(world->pair.sender, world->pair.peer), OK);
+    CHECK_STATUS(parley_close(world->pair.receiver), OK);
+    options->listen_host = "127.0.0.1";
+    world->pair.receiver = node_open(options);
+    parley_on_message(world->pair.receiver, NULL, digest_handler, &world->digest);
+    url_of(world->pair.receiver, url, sizeof(url));
+    CHECK_STATUS(parley_peer_add(world->pair.sender, "other", url, peer, &world->pair.peer),
+                 OK);
+}
+
+/* It says so with its answers: pieces that were too large for it are cut anew. */
+static void a_receiver_of_short_messages(void)
+{
+    parley_peer_options peer;
+    parley_options options;
+    struct world world;
+
+    world_open(&world, PARLEY_HTTP_ONLY, 2 * MIB);
+    node_options(&options, "receiver");
+    options.message_bytes_max = 65536;
+    parley_peer_options_init(&peer);
+    peer.preference = PARLEY_HTTP_ONLY;
+    peer.preference_set = true;
+    peer.dialect = PARLEY_DIALECT_PARLEY; /* so that the first piece is a large one */
+    other_receiver(&world, &options, &peer);
+    CHECK_STATUS(send_large(&world, false), OK);
+    CHECK(check_wait(&world.progress.tally.results, 1));
+    CHECK_TEXT(world.progress.tally.detail, "");
+    check_arrived(&world);
+    world.len = 200000; /* a message to us, a transfer to it */
+    memcpy(world.payload + world.len - 2, "\"}", 2);
+    CHECK_STATUS(send_large(&world, false), OK);
+    CHECK(check_wait(&world.progress.tally.results, 2));
+    CHECK_U64(world.progress.tally.outcomes[PARLEY_DELIVERED], 2);
+    check_arrived(&world);
+    world_close(&world);
 }
 
 static void smaller_than_a_message_over_http(void)
@@ -275,14 +337,9 @@ static void the_receiver_refuses(void)
     struct world world;
 
     world_open(&world, PARLEY_WEBSOCKET_ONLY, 5 * MIB);
-    CHECK_STATUS(parley_peer_remove(world.pair.sender, world.pair.peer), OK);
-    CHECK_STATUS(parley_close(world.pair.receiver), OK);
     node_options(&options, "receiver");
-    options.listen_host = "127.0.0.1";
     options.transfer_bytes_max = MIB;
-    world.pair.receiver = node_open(&options);
-    world.pair.peer =
-        peer_to(world.pair.sender, world.pair.receiver, "r2", PARLEY_WEBSOCKET_ONLY);
+    other_receiver(&world, &options, NULL);
     CHECK_STATUS(send_large(&world, false), OK);
     CHECK(check_wait(&world.progress.tally.results, 1));
     CHECK_U64(world.progress.tally.outcomes[PARLEY_REJECTED], 1);
@@ -306,6 +363,43 @@ static void the_deadline_passes(void)
     CHECK_U64(world.progress.tally.outcomes[PARLEY_EXPIRED], 1);
     CHECK_STATUS(post(world.pair.sender, world.pair.peer, "{}", &world.progress.tally), OK);
     CHECK(check_wait(&world.digest.small, 1));
+    world_close(&world);
+}
+
+static bool passed(void *user)
+{
+    return clock_now_ns() > *(uint64_t *)user;
+}
+
+/* With pieces on their way: they are given up, and what comes next is not held up by them. */
+static void the_deadline_passes_halfway(void)
+{
+    parley_message message;
+    struct world world;
+    uint64_t end_ns;
+
+    world_open(&world, PARLEY_WEBSOCKET_ONLY, 8 * MIB);
+    world.progress.first = hold;
+    parley_message_init(&message, "large", world.payload, world.len);
+    message.ttl_ms = 500;
+    message.progress = on_progress;
+    end_ns = clock_now_ns() + 500 * NS_PER_MS;
+    CHECK_STATUS(parley_send(world.pair.sender, world.pair.peer, &message, tally_result,
+                             &world.progress, NULL),
+                 OK);
+    CHECK(check_wait(&world.progress.held, 1));
+    CHECK(check_until(passed, &end_ns));
+    atomic_fetch_add(&world.progress.go_on, 1);
+    CHECK(check_wait(&world.progress.tally.results, 1));
+    CHECK_U64(world.progress.tally.outcomes[PARLEY_EXPIRED], 1);
+    CHECK(atomic_load(&world.progress.last) < world.len);
+    world.progress.first = NULL;
+    CHECK_STATUS(post(world.pair.sender, world.pair.peer, "{}", &world.progress.tally), OK);
+    CHECK_STATUS(send_large(&world, false), OK);
+    CHECK(check_wait(&world.progress.tally.results, 3));
+    CHECK_U64(world.progress.tally.outcomes[PARLEY_DELIVERED], 2);
+    CHECK_U64(world.digest.handled, 1);
+    check_arrived(&world);
     world_close(&world);
 }
 
@@ -376,20 +470,44 @@ static void removed_halfway(void)
     world_close(&world);
 }
 
+/* Its result comes before the runtime has closed. */
+static void closed_halfway(void)
+{
+    struct world world;
+    pthread_t thread;
+
+    world_open(&world, PARLEY_WEBSOCKET_ONLY, 5 * MIB);
+    world.progress.first = hold;
+    CHECK_STATUS(send_large(&world, false), OK);
+    CHECK(check_wait(&world.progress.held, 1));
+    pthread_create(&thread, NULL, closer, world.pair.sender);
+    atomic_fetch_add(&world.progress.go_on, 1);
+    pthread_join(thread, NULL);
+    CHECK_U64(world.progress.tally.results, 1);
+    CHECK_U64(world.progress.tally.outcomes[PARLEY_CANCELLED] +
+                  world.progress.tally.outcomes[PARLEY_DELIVERED],
+              1);
+    CHECK_STATUS(parley_close(world.pair.receiver), OK);
+    free(world.payload);
+}
+
 static const struct check_test tests[] = {
     {"over WebSocket", over_websocket},
     {"over HTTP", over_http},
     {"smaller than a message, over HTTP", smaller_than_a_message_over_http},
+    {"a receiver of short messages, over HTTP", a_receiver_of_short_messages},
     {"a cut connection", a_cut_connection},
     {"a receiver that restarts, over WebSocket", a_restart_over_websocket},
     {"a receiver that restarts, over HTTP", a_restart_over_http},
     {"the handler refuses", the_handler_refuses},
     {"the receiver refuses", the_receiver_refuses},
     {"the deadline passes", the_deadline_passes},
+    {"the deadline passes halfway", the_deadline_passes_halfway},
     {"in order", in_order},
     {"several, with others between", several_with_others_between},
     {"larger than the mailbox", larger_than_the_mailbox},
     {"removed halfway", removed_halfway},
+    {"closed halfway", closed_halfway},
 };
 
 CHECK_MAIN("transfer", tests)

@@ -297,6 +297,7 @@ bool memory_fails(struct process *process)
         !chance_in(&process->memory_chance, 100))
         return false;
     fault_count(FAULT_MEMORY);
+    process->node->memory_failed_ns = sim.now_ns;
     return true;
 }
 

@@ -86,6 +86,7 @@ static void complete(struct request *request, parley_status status, bool unsent,
               request->answer != NULL ? request->answer : "");
     request->call = NULL;
     request->client->calls--;
+    sim_broke(request->from, request->to);
     call->status = status;
     call->unsent = unsent;
     call->resent = request->resent;
@@ -431,7 +432,7 @@ void http_worker_submit(struct http_worker *worker, struct http_call *call)
     draw_fault(request);
     sim_trace("%s -> %s: POST %s %.*s", request->from->id, request->to->id, request->path,
               (int)request->body_len, request->body);
-    promise_sent(worker->process, request->body, request->body_len);
+    promise_sent(worker->process, request->body, request->body_len, WAY_HTTP);
     sim_at(sim.now_ns + latency_ns(&request->chance, request->to), on_connect, request, 0);
     sim_at(sim.now_ns + timeout_ms * NS_PER_MS, on_timeout, request, 0);
 }

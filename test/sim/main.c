@@ -237,6 +237,9 @@ static void add(struct tally *sum, const struct tally *part)
     sum->second_runs += part->second_runs;
     sum->frames += part->frames;
     sum->requests += part->requests;
+    sum->transfers += part->transfers;
+    sum->chunks += part->chunks;
+    sum->chunks_again += part->chunks_again;
     for (unsigned i = 0; i <= PARLEY_CANCELLED; i++)
         sum->outcomes[i] += part->outcomes[i];
     for (unsigned i = 0; i < FAULTS; i++)
@@ -272,6 +275,10 @@ static bool print_sum(struct tally *sum, double took)
            (unsigned long long)sum->posted, (unsigned long long)sum->runs,
            (unsigned long long)sum->second_runs, (unsigned long long)sum->frames,
            (unsigned long long)sum->requests, (unsigned long long)sum->states);
+    printf("%llu messages in chunks, %llu chunks (%llu of them anew, for a receiver that had "
+           "lost them)\n",
+           (unsigned long long)sum->transfers, (unsigned long long)sum->chunks,
+           (unsigned long long)sum->chunks_again);
     for (unsigned i = PARLEY_DELIVERED; i <= PARLEY_CANCELLED; i++)
         printf("%s %llu%s", parley_outcome_name((parley_outcome)i),
                (unsigned long long)sum->outcomes[i], i < PARLEY_CANCELLED ? ", " : "\n");

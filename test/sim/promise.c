@@ -15,53 +15,14 @@
 #include "peers/peer.h"
 #include "peers/service.h"
 #include "peers/session.h"
-#include "test/sim/sim.h"
+#include "test/sim/ledger.h"
 
-#define MESSAGES_MAX 4096
-#define STREAMS_MAX  512
-#define LIVES_MAX    64
-#define SLACK_NS     (10 * NS_PER_MS)
-#define MARK         "\"m\":"
+#define STREAMS_MAX 512
+#define LIVES_MAX   64
 
-enum plan {
-    PLAN_ACCEPT,
-    PLAN_REJECT,
-    PLAN_LATER,
-    PLAN_LATER_REJECT,
-    PLAN_STALL, /* until all is well again */
-    PLAN_NEVER, /* answers; what comes after it is delivered all the same */
-};
+#define DRAIN_SLACK_NS (100 * NS_PER_MS)
 
-/* Messages of one poster to one peer. */
-struct stream {
-    struct process *process;
-    unsigned to;
-    parley_peer peer;
-    bool removed;
-    unsigned life; /* of the receiver, in which … */
-    uint32_t last; /* … this one ran last */
-    uint64_t accepted;
-    uint64_t outcomes[PARLEY_CANCELLED + 1];
-    bool writable_owed;
-    uint64_t http_failures;
-};
-
-struct message_entry {
-    struct stream *stream;
-    enum plan plan;
-    uint32_t delay_ms;
-    uint64_t deadline_ns, result_ns;
-    parley_hint hint;
-    parley_outcome outcome;
-    bool probe, accepted, refused, refused_between, doubled, lost_with_sender;
-    bool oldest_form; /* was sent without a number, to what seemed to be an older peer */
-    bool twice;       /* and so ran again */
-    unsigned results, runs, run_life;
-    parley_token token;
-};
-
-static struct message_entry messages[MESSAGES_MAX];
-static uint32_t messages_len, settled_to;
+static uint32_t settled_to; /* all before it have their results */
 static struct stream streams[STREAMS_MAX];
 static unsigned streams_len;
 static uint64_t deaths[SIM_NODES_MAX][LIVES_MAX];
@@ -81,67 +42,50 @@ void promise_broken(const char *format, ...)
 
 void promise_reset(void)
 {
-    messages_len = settled_to = 0;
+    settled_to = 0;
+    ledger_reset();
+    transfers_reset();
     streams_len = 0;
     memset(deaths, 0, sizeof(deaths));
 }
 
-/* ---- Messages in texts ---- */
+/* ---- On the way ---- */
 
-/* The next message named in a text from `*at` on. */
-static struct message_entry *next_named(const char **at, const char *end)
+void promise_sent(const struct process *process, const char *text, size_t len, enum way way)
 {
-    while ((size_t)(end - *at) > sizeof(MARK)) {
-        const char *found = memmem(*at, (size_t)(end - *at), MARK, sizeof(MARK) - 1);
-        uint32_t number;
+    struct ledger_text reader = ledger_text(text, len);
+    struct ledger_named named;
 
-        if (found == NULL)
-            return NULL;
-        *at = found + sizeof(MARK) - 1;
-        number = (uint32_t)strtoul(*at, NULL, 10);
-        if (number >= messages_len)
-            promise_broken("message %u was never posted", number);
-        return &messages[number];
-    }
-    return NULL;
-}
+    while (ledger_next(&reader, &named)) {
+        struct message_entry *message = named.message;
 
-static uint32_t number_of(const struct message_entry *message)
-{
-    return (uint32_t)(message - messages);
-}
-
-void promise_sent(const struct process *process, const char *text, size_t len)
-{
-    const char *at = text;
-    struct message_entry *message;
-
-    while ((message = next_named(&at, text + len)) != NULL) {
         if (memmem(text, len, "\"version\":\"0.3\"", 15) != NULL)
             message->oldest_form = true;
-        if (message->stream->process == process && message->results > 0)
-            promise_broken("message %u is sent after its result: %s", number_of(message),
+        if (way != WAY_CARRIED && message->stream->process == process && message->results > 0)
+            promise_broken("message %u is sent after its result: %s", ledger_number(message),
                            parley_outcome_name(message->outcome));
+        if (named.transfer != NULL)
+            transfers_sent(process, &named);
     }
 }
 
 void promise_doubled(const char *text, size_t len)
 {
-    const char *at = text;
-    struct message_entry *message;
+    struct ledger_text reader = ledger_text(text, len);
+    struct ledger_named named;
 
-    while ((message = next_named(&at, text + len)) != NULL)
-        message->doubled = true;
+    while (ledger_next(&reader, &named))
+        named.message->doubled = true;
 }
 
 /* Of several in one request none is refused for good. */
 void promise_refused(const char *text, size_t len)
 {
-    const char *at = text;
-    struct message_entry *message = next_named(&at, text + len);
+    struct ledger_text reader = ledger_text(text, len);
+    struct ledger_named named, another;
 
-    if (message != NULL && next_named(&at, text + len) == NULL)
-        message->refused_between = true;
+    if (ledger_next(&reader, &named) && !ledger_next(&reader, &another))
+        named.message->refused_between = true;
 }
 
 static struct stream *stream_of(const struct process *process, unsigned to)
@@ -166,11 +110,19 @@ void promise_http_failed(const struct process *process, unsigned to)
 
 /* ---- Results ---- */
 
+/* In the older dialects, what was dropped for lack of memory comes again after what followed
+ * it; by their rule, that is too late. */
+static bool out_of_sequence(const struct message_entry *message, const char *detail)
+{
+    return message->older && message->runs == 0 && strcmp(detail, "SEQUENCE_ERROR") == 0 &&
+           sim.nodes[message->stream->to].memory_failed_ns > 0;
+}
+
 static void on_result(const parley_result *result, void *user)
 {
     struct message_entry *message = user;
     struct stream *stream = message->stream;
-    uint32_t number = number_of(message);
+    uint32_t number = ledger_number(message);
 
     sim_trace("%s: message %u: %s, %s", stream->process->node->id, number,
               parley_outcome_name(result->outcome), result->detail);
@@ -196,7 +148,9 @@ static void on_result(const parley_result *result, void *user)
             promise_broken("message %u to a parley is only sent", number);
         break;
     case PARLEY_REJECTED:
-        if (!message->refused && !message->refused_between)
+        if (!message->refused && !message->refused_between &&
+            !transfers_refused(message, result->detail) &&
+            !out_of_sequence(message, result->detail))
             promise_broken("message %u is rejected (%s), but nobody refused it", number,
                            result->detail);
         break;
@@ -266,54 +220,81 @@ static struct stream *stream_to(struct process *process, unsigned to)
     return stream;
 }
 
-bool promise_post(const struct posting *post)
+/* One of them knows no parley/1, so what arrives may arrive again. */
+static bool between_older(unsigned from, unsigned to)
 {
-    struct process *process = sim.nodes[post->from].process;
-    struct message_entry *message = &messages[messages_len];
-    char payload[4096];
-    parley_message source;
-    parley_status status;
-    int len;
+    return !sim.setup.options[from].parley_protocol || !sim.setup.options[to].parley_protocol;
+}
 
-    if (process == NULL || process->runtime == NULL || process->peers[post->to].value == 0 ||
-        messages_len == MESSAGES_MAX)
-        return false;
-    memset(message, 0, sizeof(*message));
-    message->stream = stream_to(process, post->to);
-    if (message->stream == NULL)
-        return false;
+static void fill_in(struct message_entry *message, const struct posting *post,
+                    struct stream *stream)
+{
+    uint32_t ttl_ms =
+        post->ttl_ms != 0 ? post->ttl_ms : sim.setup.pairs[post->from][post->to].ttl_ms;
+
+    message->stream = stream;
     message->hint = post->hint;
     message->probe = post->probe;
+    message->in_order = post->in_order;
+    message->older = between_older(post->from, post->to);
+    message->padding = post->bytes;
+    message->deadline_ns = sim.now_ns + ttl_ms * NS_PER_MS;
     if (!post->probe)
         plan_message(message, post->plan);
     else if (sim.setup.later)
         message->plan = PLAN_LATER; /* its answer comes when nothing else is under way */
-    message->deadline_ns =
-        sim.now_ns +
-        (post->ttl_ms != 0 ? post->ttl_ms : sim.setup.pairs[post->from][post->to].ttl_ms) *
-            NS_PER_MS;
-    len = snprintf(payload, sizeof(payload), "{" MARK "%u,\"p\":\"%0*d\"}", messages_len,
-                   (int)post->bytes, 0);
-    parley_message_init(&source, "sim", payload, (size_t)len);
+}
+
+static parley_status send(const struct process *process, struct message_entry *message,
+                          const struct posting *post)
+{
+    uint32_t number = ledger_number(message);
+    parley_message source;
+    const char *payload;
+    size_t len = ledger_payload(number, post->bytes, &payload);
+    parley_status status;
+
+    message->payload_len = (uint32_t)len;
+    parley_message_init(&source, "sim", payload, len);
     source.ttl_ms = post->ttl_ms;
     source.hint = post->hint;
-    messages_len++;
+    source.in_order = post->in_order;
+    source.progress = transfers_progress;
     status = parley_send(process->runtime, process->peers[post->to], &source, on_result,
                          message, NULL);
-    sim_trace("%s: posts message %u to n%u: %s", process->node->id, number_of(message),
-              post->to, parley_status_name(status));
-    if (status == PARLEY_OK) {
-        message->stream->accepted++;
+    sim_trace("%s: posts message %u to n%u, %zu bytes%s: %s", process->node->id, number,
+              post->to, len, post->in_order ? " in order" : "", parley_status_name(status));
+    return status;
+}
+
+bool promise_post(const struct posting *post)
+{
+    struct process *process = sim.nodes[post->from].process;
+    struct message_entry *message;
+    struct stream *stream;
+    parley_status status;
+
+    if (process == NULL || process->runtime == NULL || process->peers[post->to].value == 0)
+        return false;
+    stream = stream_to(process, post->to);
+    message = stream != NULL ? ledger_add() : NULL;
+    if (message == NULL)
+        return false;
+    fill_in(message, post, stream);
+    status = send(process, message, post);
+    if (status == PARLEY_OK && !process->draining) {
+        stream->accepted++;
         tally->posted++;
         return true;
     }
-    messages_len--;
-    if (status == PARLEY_ENOMEM && process->node->memory_fails_until > sim.now_ns)
+    ledger_drop_last();
+    if ((status == PARLEY_ENOMEM && process->node->memory_fails_until > sim.now_ns) ||
+        (status == PARLEY_ECLOSED && process->draining))
         return false;
     if (status != PARLEY_EAGAIN)
         promise_broken("parley_send: %s", parley_strerror(status));
     fault_count(FAULT_FULL);
-    message->stream->writable_owed = true;
+    stream->writable_owed = true;
     return false;
 }
 
@@ -336,7 +317,7 @@ static void finish(struct message_entry *message, parley_status status)
     if (parley_message_finish(process->runtime, message->token, status, "later refused") !=
         PARLEY_OK)
         return;
-    sim_trace("%s: finishes message %u: %s", process->node->id, number_of(message),
+    sim_trace("%s: finishes message %u: %s", process->node->id, ledger_number(message),
               parley_status_name(status));
     if (status == PARLEY_OK)
         message->accepted = true;
@@ -357,29 +338,39 @@ static void on_finish(void *subject, uint64_t life)
 
 void promise_unstall(void)
 {
-    for (uint32_t i = 0; i < messages_len; i++) {
-        if (messages[i].token.session != 0)
-            on_finish(&messages[i], messages[i].run_life);
+    for (uint32_t i = 0; i < ledger_len(); i++) {
+        struct message_entry *message = ledger_get(i);
+
+        if (message->token.session != 0)
+            on_finish(message, message->run_life);
     }
 }
 
-/* Runs follow the order of posts, and in one life of the receiver a message runs once; unless
- * it seemed to be an older peer: that one is told no number, and the result says so. */
+/* Runs follow the order of posts, but for long messages, which among themselves do; in one
+ * life of the receiver a message runs once; unless it is an older peer or seemed to be one:
+ * then the result says so. */
 static void check_order(struct message_entry *message, const struct process *process)
 {
     struct stream *stream = message->stream;
-    uint32_t number = number_of(message);
+    uint32_t number = ledger_number(message), before;
+    bool overtaken = transfers_may_be_overtaken(message);
 
-    if (message->oldest_form) {
-        message->twice = message->twice || message->runs > 0;
+    if (message->oldest_form || message->older) {
+        if (message->runs > 0 && (message->oldest_form || message->run_life == process->life))
+            message->twice = true;
         return;
     }
     if (message->runs > 0 && message->run_life == process->life)
         promise_broken("message %u runs twice in one life of %s", number, process->node->id);
-    if (stream->life == process->life && number <= stream->last)
-        promise_broken("message %u runs after message %u", number, stream->last);
+    if (stream->life != process->life)
+        stream->last = stream->last_long = 0;
+    before = overtaken ? stream->last_long : stream->last;
+    if (number < before)
+        promise_broken("message %u runs after message %u", number, before - 1);
     stream->life = process->life;
-    stream->last = number;
+    stream->last = number >= stream->last ? number + 1 : stream->last;
+    if (message->transfer != NULL)
+        stream->last_long = number + 1;
 }
 
 /* The receiver has died since the first run. */
@@ -391,9 +382,9 @@ static void check_second_run(const struct message_entry *message,
     tally->second_runs++;
     if (message->results > 0 && message->result_ns < died_ns)
         promise_broken("message %u runs again, but was not in flight when its receiver died",
-                       number_of(message));
+                       ledger_number(message));
     if (!incoming->redelivered && !message->doubled)
-        promise_broken("message %u runs again without being marked", number_of(message));
+        promise_broken("message %u runs again without being marked", ledger_number(message));
 }
 
 static parley_verdict answer_later(struct message_entry *message,
@@ -415,19 +406,22 @@ static parley_verdict answer_later(struct message_entry *message,
 parley_verdict promise_handle(const parley_incoming *incoming, char *detail, void *user)
 {
     struct process *process = user;
-    const char *at = incoming->payload;
-    struct message_entry *message = next_named(&at, incoming->payload + incoming->payload_len);
+    struct ledger_text text = ledger_text(incoming->payload, incoming->payload_len);
+    struct ledger_named named;
+    struct message_entry *message;
 
     assert(worker_entered() != NULL);
-    if (message == NULL)
+    if (!ledger_next(&text, &named))
         promise_broken("an unknown message arrives");
+    message = named.message;
     if (message->stream->to != process->node->index ||
         strcmp(incoming->sender, message->stream->process->node->id) != 0)
-        promise_broken("message %u arrives at the wrong node", number_of(message));
-    sim_trace("%s: handles message %u%s", process->node->id, number_of(message),
+        promise_broken("message %u arrives at the wrong node", ledger_number(message));
+    sim_trace("%s: handles message %u%s", process->node->id, ledger_number(message),
               incoming->redelivered ? ", redelivered" : "");
+    transfers_content(message, incoming);
     check_order(message, process);
-    if (message->runs > 0 && !message->oldest_form)
+    if (message->runs > 0 && !message->oldest_form && !message->older)
         check_second_run(message, incoming);
     message->runs++;
     message->run_life = process->life;
@@ -436,7 +430,7 @@ parley_verdict promise_handle(const parley_incoming *incoming, char *detail, voi
     if (message->plan == PLAN_REJECT) {
         fault_count(FAULT_REJECTED);
         message->refused = true;
-        snprintf(detail, PARLEY_DETAIL_MAX, "refused %u", number_of(message));
+        snprintf(detail, PARLEY_DETAIL_MAX, "refused %u", ledger_number(message));
         return PARLEY_REJECT;
     }
     if (message->plan != PLAN_ACCEPT)
@@ -455,8 +449,9 @@ void promise_process_gone(const struct process *process)
 {
     if (process->life < LIVES_MAX)
         deaths[process->node->index][process->life] = sim.now_ns;
-    for (uint32_t i = 0; i < messages_len; i++) {
-        struct message_entry *message = &messages[i];
+    transfers_process_gone(process);
+    for (uint32_t i = 0; i < ledger_len(); i++) {
+        struct message_entry *message = ledger_get(i);
 
         if (message->stream->process != process || message->results > 0)
             continue;
@@ -482,60 +477,12 @@ void promise_peer_removed(const struct process *process, unsigned other)
 
 /* ---- After every step ---- */
 
-static uint64_t few(uint64_t count)
-{
-    return count < 3 ? count : 3;
-}
-
-static uint64_t mixed(uint64_t hash, uint64_t value)
-{
-    return (hash ^ value) * UINT64_C(0x9e3779b97f4a7c15) >> 7;
-}
-
-static uint64_t state_of_peer(const struct peer *peer)
-{
-    const struct link *link = &peer->link;
-    const struct post *post = &peer->post;
-    uint64_t bits = (uint64_t)link->state | (uint64_t)peer->delivery.route << 4 |
-                    few(peer->delivery.outstanding) << 6 |
-                    few(peer->delivery.counts.pending) << 8 | few(post->failures) << 10 |
-                    few(link->backoff.failures) << 12 | (uint64_t)peer->preference << 14 |
-                    (uint64_t)post->busy << 16 | (uint64_t)post->parley << 17 |
-                    (uint64_t)post->single << 18 | (uint64_t)link->suspect << 19 |
-                    (uint64_t)(link->carrier != NULL) << 20 |
-                    (uint64_t)(link->inbound != NULL) << 21 | (uint64_t)peer->closing << 22 |
-                    (uint64_t)peer->health.healthy << 23 |
-                    (uint64_t)(link->grace_until_ns != CLOCK_NEVER) << 24 |
-                    (uint64_t)(post->next_ns != CLOCK_NEVER) << 25 |
-                    (uint64_t)link->redial << 26 | (uint64_t)(link->pinged_ns != 0) << 27;
-
-    return mixed(UINT64_C(0xcbf29ce484222325), bits);
-}
-
-static uint64_t state_of_session(const struct session *session)
-{
-    const struct receive *receive = &session->receive;
-    uint64_t bits = few(receive->watermark - receive->ack_seq) |
-                    few(receive->rejected_len) << 2 | (uint64_t)receive->known << 4 |
-                    (uint64_t)(session->connection != NULL) << 5 |
-                    (uint64_t)(session->waiting != NULL) << 6 | 1u << 7;
-
-    return mixed(UINT64_C(0x84222325cbf29ce4), bits);
-}
-
-static void reach(uint64_t state)
-{
-    uint64_t bit = mixed(state, 1) & ((1u << STATES_BITS) - 1);
-
-    tally->reached[bit / 8] |= (uint8_t)(1u << bit % 8);
-}
-
 static void check_lateness(void)
 {
     uint64_t slack_ns = SLACK_NS + sim.paused_ns;
 
-    for (uint32_t i = settled_to; i < messages_len; i++) {
-        const struct message_entry *message = &messages[i];
+    for (uint32_t i = settled_to; i < ledger_len(); i++) {
+        const struct message_entry *message = ledger_get(i);
 
         if (message->results > 0 || message->lost_with_sender) {
             settled_to += i == settled_to ? 1 : 0;
@@ -550,29 +497,52 @@ static void check_lateness(void)
 void promise_check(struct worker *touched)
 {
     const struct bench *bench = worker_get_local(touched, LOCAL_PEERS);
-    uint64_t state = 0;
 
     if (bench == NULL)
         return;
-    for (const struct peer *peer = bench->peers; peer != NULL; peer = peer->next) {
+    for (const struct peer *peer = bench->peers; peer != NULL; peer = peer->next)
         delivery_check(&peer->delivery);
-        state += state_of_peer(peer);
-    }
     for (const struct session *session = bench->sessions; session != NULL;
-         session = session->next) {
+         session = session->next)
         receive_check(&session->receive);
-        state += state_of_session(session);
-    }
-    reach(state);
+    transfers_check(process_of(&bench->runtime->alloc), &bench->runtime->transfers.chunks);
+    states_reach(bench);
     check_lateness();
+}
+
+/* What parley_drain() says is left. */
+void promise_drained(const struct process *process, parley_status status, size_t left,
+                     uint64_t until_ns)
+{
+    size_t without = 0;
+
+    for (uint32_t i = 0; i < ledger_len(); i++) {
+        const struct message_entry *message = ledger_get(i);
+
+        without += message->stream->process == process && message->results == 0;
+    }
+    if (left != without)
+        promise_broken("%s: parley_drain() left %zu messages, of which %zu have no result",
+                       process->node->id, left, without);
+    if (status != (left == 0 ? PARLEY_OK : PARLEY_ETIMEDOUT))
+        promise_broken("%s: parley_drain(): %s, %zu left", process->node->id,
+                       parley_strerror(status), left);
+    if (sim.now_ns > until_ns + DRAIN_SLACK_NS)
+        promise_broken("%s: parley_drain() returns %.3f s too late", process->node->id,
+                       (double)(sim.now_ns - until_ns) / 1e9);
+    if (left > 0 && sim.now_ns < until_ns)
+        promise_broken("%s: parley_drain() gives up before its time", process->node->id);
+    fault_count(left > 0 ? FAULT_DRAIN_SHORT : FAULT_DRAINED);
 }
 
 /* ---- At the end ---- */
 
 bool promise_settled(void)
 {
-    for (uint32_t i = settled_to; i < messages_len; i++) {
-        if (messages[i].results == 0 && !messages[i].lost_with_sender)
+    for (uint32_t i = settled_to; i < ledger_len(); i++) {
+        const struct message_entry *message = ledger_get(i);
+
+        if (message->results == 0 && !message->lost_with_sender)
             return false;
     }
     return true;
@@ -621,4 +591,5 @@ void promise_check_end(void)
     }
     for (unsigned i = 0; i < sim.setup.nodes; i++)
         check_total(sim.nodes[i].process);
+    transfers_check_end();
 }

@@ -13,6 +13,10 @@
 #define SCRIPT_NS   (8 * NS_PER_S)
 #define REST_NS_MAX (1000 * NS_PER_S)
 #define PROBE_TTL   400000
+#define IDLE_S_MAX  3
+
+/* until an unfinished transfer is forgotten */
+#define LEFTOVERS_NS ((IDLE_S_MAX + 2) * NS_PER_S)
 
 enum op_kind {
     OP_POST, /* a to b: x messages, drawn by y */
@@ -33,6 +37,7 @@ enum op_kind {
     OP_DISCONNECT,
     OP_CONNECT,
     OP_CROSS,
+    OP_DRAIN, /* a, for x ms; then it closes */
     OP_KINDS
 };
 
@@ -40,7 +45,7 @@ static const char *const op_names[OP_KINDS] = {
     "post",        "cut",     "refuse",        "hang",   "refuse upgrades",
     "slow reader", "delay",   "names",         "memory", "stall",
     "http",        "crash",   "restart",       "pause",  "remove peer",
-    "disconnect",  "connect", "crossed dials",
+    "disconnect",  "connect", "crossed dials", "drain",
 };
 
 /* ---- Drawing ---- */
@@ -94,6 +99,42 @@ static void make_reverse(struct pair *pair, struct pair *back)
         back->preference = PARLEY_WEBSOCKET_FIRST;
 }
 
+/* Small messages, so that others have to go in chunks; what may be kept of them is little. */
+static void draw_transfers(struct chance *chance, struct setup *setup)
+{
+    uint32_t message_bytes = 1024 + chance_below(chance, 1024);
+    uint32_t transfer_bytes = 8192 + chance_below(chance, 24576);
+
+    setup->long_bytes = setup->tiny ? 6000 : transfer_bytes - 256;
+    for (unsigned i = 0; i < setup->nodes; i++) {
+        parley_options *options = &setup->options[i];
+
+        options->message_bytes_max = message_bytes;
+        if (chance_in(chance, 100))
+            options->message_bytes_max += 1024; /* more than the others take */
+        options->chunk_threshold_bytes = 1024 + chance_below(chance, 2048);
+        options->transfer_bytes_max =
+            transfer_bytes - (chance_in(chance, 100) ? transfer_bytes / 2 : 0);
+        options->transfer_chunks_max = chance_in(chance, 50) ? 8 : 1024;
+        options->transfers_max = 1 + chance_below(chance, 4);
+        options->transfer_memory_bytes_max = 65536;
+        options->transfer_idle_s = 1 + chance_below(chance, IDLE_S_MAX);
+    }
+}
+
+/* A node that knows no parley/1: others speak the older dialects to it, and it to them. */
+static void make_older(struct setup *setup, unsigned node)
+{
+    setup->options[node].parley_protocol = false;
+    setup->later =
+        false; /* without base_seq an unanswered message holds up a window for good */
+    for (unsigned i = 0; i < setup->nodes; i++) {
+        /* Nobody can reach an older client before it has sent something. */
+        setup->pairs[i][node].dialect = setup->pairs[node][i].dialect = PARLEY_DIALECT_AUTO;
+        setup->pairs[i][node].has_url = setup->pairs[node][i].has_url = true;
+    }
+}
+
 static void draw_setup(struct setup *setup)
 {
     struct chance chance = chance_for("setup", 0);
@@ -118,6 +159,10 @@ static void draw_setup(struct setup *setup)
                 make_reverse(back, to);
         }
     }
+    if (chance_in(&chance, 600))
+        draw_transfers(&chance, setup);
+    if (chance_in(&chance, 100))
+        make_older(setup, chance_below(&chance, setup->nodes));
 }
 
 static void draw_http(struct chance *chance, struct op *op)
@@ -165,9 +210,10 @@ static void draw_op(struct chance *chance, struct op *op)
         op->kind = OP_CRASH;
         op->y = chance_in(chance, 300);
     } else {
-        static const uint8_t kinds[] = {
-            OP_REFUSE,  OP_HANG,  OP_UPGRADES, OP_SLOW,       OP_DELAY,   OP_NAMES, OP_STALL,
-            OP_RESTART, OP_PAUSE, OP_REMOVE,   OP_DISCONNECT, OP_CONNECT, OP_CROSS, OP_MEMORY};
+        static const uint8_t kinds[] = {OP_REFUSE, OP_HANG,   OP_UPGRADES,   OP_SLOW,
+                                        OP_DELAY,  OP_NAMES,  OP_STALL,      OP_RESTART,
+                                        OP_PAUSE,  OP_REMOVE, OP_DISCONNECT, OP_CONNECT,
+                                        OP_CROSS,  OP_MEMORY, OP_DRAIN};
 
         op->kind = kinds[chance_below(chance, sizeof(kinds))];
         if (op->kind == OP_SLOW)
@@ -220,9 +266,21 @@ static void on_peer_back(void *subject, uint64_t other)
 {
     struct process *process = subject;
 
-    if (process->node->process == process && process->runtime != NULL &&
+    if (process->node->process == process && process->runtime != NULL && !process->draining &&
         process->peers[other].value == 0)
         peer_add(process, (unsigned)other);
+}
+
+/* In chunks, if the world is one that has them. */
+static void lengthen(struct posting *message, struct chance *chance)
+{
+    uint32_t most = sim.setup.options[message->from].transfer_bytes_max - 256;
+
+    if (sim.setup.long_bytes == 0)
+        return;
+    most = sim.setup.long_bytes < most ? sim.setup.long_bytes : most;
+    message->bytes = 1000 + chance_below(chance, most - 1000);
+    message->in_order = chance_in(chance, 350);
 }
 
 static void post(const struct op *op)
@@ -236,6 +294,9 @@ static void post(const struct op *op)
             .bytes = chance_below(&chance, chance_in(&chance, 900) ? 60 : 3000),
             .plan = (uint32_t)chance_draw(&chance),
         };
+
+        if (chance_in(&chance, 150))
+            lengthen(&message, &chance);
 
         if (chance_in(&chance, 150))
             message.ttl_ms = 1 + chance_below(&chance, 2000);
@@ -276,6 +337,32 @@ static void pause_process(struct process *process, uint64_t until_ns)
     workers_pause(process->pool, until_ns);
 }
 
+static void on_nothing(void *subject, uint64_t value)
+{
+    (void)subject;
+    (void)value;
+}
+
+/* The world goes on meanwhile; nothing else that blocks may begin, for it would hold this up.
+ */
+static void drain(struct process *process, const struct op *op)
+{
+    uint32_t timeout_ms = op->x % 2500;
+    uint64_t until_ns = sim.now_ns + timeout_ms * NS_PER_MS;
+    size_t left = 0;
+    parley_status status;
+
+    sim.waiting = process->draining = true;
+    sim_trace("%s: drains for %u ms", process->node->id, timeout_ms);
+    sim_at(until_ns, on_nothing, NULL, 0);
+    status = parley_drain(process->runtime, timeout_ms, &left);
+    sim_trace("%s: drained, %zu left", process->node->id, left);
+    promise_drained(process, status, left, until_ns);
+    sim.waiting = false;
+    process_close(process->node);
+    sim_at(sim.now_ns + op->y % 500 * NS_PER_MS, on_start, process->node, 0);
+}
+
 static void to_process(struct process *process, const struct op *op)
 {
     struct host *node = process->node;
@@ -290,6 +377,9 @@ static void to_process(struct process *process, const struct op *op)
         fault_count(FAULT_RESTART);
         process_close(node);
         sim_at(sim.now_ns + op->x % 500 * NS_PER_MS, on_start, node, 0);
+        break;
+    case OP_DRAIN:
+        drain(process, op);
         break;
     case OP_PAUSE:
         pause_process(process, sim.now_ns + op->x * NS_PER_MS);
@@ -350,6 +440,11 @@ static void to_node(struct host *node, const struct op *op)
     }
 }
 
+static bool is_blocking(const struct op *op)
+{
+    return op->kind == OP_RESTART || op->kind == OP_DRAIN;
+}
+
 static void on_op(void *subject, uint64_t value)
 {
     const struct op *op = subject;
@@ -364,7 +459,8 @@ static void on_op(void *subject, uint64_t value)
         wires_cut(op->a, op->b, op->x);
     else if (op->kind == OP_HTTP || (op->kind >= OP_REFUSE && op->kind <= OP_STALL))
         to_node(node, op);
-    else if (node->process != NULL && node->process->runtime != NULL)
+    else if (node->process != NULL && node->process->runtime != NULL &&
+             !node->process->draining && !(sim.waiting && is_blocking(op)))
         to_process(node->process, op);
 }
 
@@ -392,11 +488,12 @@ static void heal(void)
 
 /* A full mailbox is tried again. Who is reached over a connection of its own making may have
  * no reason to make it: what it sends may have gone over HTTP. */
-static void probe(bool probed[SIM_NODES_MAX][SIM_NODES_MAX])
+static void probe(bool probed[SIM_NODES_MAX][SIM_NODES_MAX], uint32_t bytes)
 {
     for (unsigned i = 0; i < sim.setup.nodes; i++) {
         for (unsigned j = 0; j < sim.setup.nodes; j++) {
-            struct posting message = {.from = i, .to = j, .ttl_ms = PROBE_TTL, .probe = true};
+            struct posting message = {
+                .from = i, .to = j, .ttl_ms = PROBE_TTL, .bytes = bytes, .probe = true};
 
             if (sim.setup.pairs[i][j].known && !probed[i][j])
                 probed[i][j] = promise_post(&message);
@@ -412,28 +509,55 @@ static void run_until(uint64_t when_ns)
         sim_step();
 }
 
-static void come_to_rest(void)
+/* Until every message has its result, those that are sent here included. */
+static void settle(uint32_t bytes)
 {
     uint64_t until_ns = sim.now_ns + REST_NS_MAX;
     bool probed[SIM_NODES_MAX][SIM_NODES_MAX] = {{false}};
 
-    heal();
     promise_unstall();
-    probe(probed);
+    probe(probed, bytes);
     run_until(sim.now_ns + NS_PER_S);
     promise_unstall(); /* what has begun meanwhile */
-    probe(probed);
+    probe(probed, bytes);
     while (!promise_settled()) {
         uint64_t next_ns = sim.now_ns + 2 * NS_PER_S;
 
         while (!promise_settled() && sim.now_ns < next_ns)
             sim_step();
         promise_unstall();
-        probe(probed);
+        probe(probed, bytes);
         if (sim.now_ns > until_ns)
             promise_broken("messages without a result, long after all is well");
     }
     run_until(sim.now_ns + NS_PER_S); /* what comes twice comes now */
+}
+
+/* What everyone takes in chunks, from all others at once; 0: not everyone does. */
+static uint32_t long_for_all(void)
+{
+    uint32_t bytes = sim.setup.long_bytes < 20000 ? sim.setup.long_bytes : 20000;
+
+    for (unsigned i = 0; i < sim.setup.nodes; i++) {
+        const parley_options *options = &sim.setup.options[i];
+
+        if (options->transfer_chunks_max < 1024 ||
+            options->message_bytes_max != sim.setup.options[0].message_bytes_max)
+            return 0; /* over HTTP nobody says how long a message may be */
+        if (bytes > options->transfer_bytes_max - 256)
+            bytes = options->transfer_bytes_max - 256;
+    }
+    return bytes;
+}
+
+static void come_to_rest(void)
+{
+    heal();
+    settle(0);
+    if (sim.setup.long_bytes == 0)
+        return;
+    run_until(sim.now_ns + LEFTOVERS_NS); /* what is left of transfers is forgotten */
+    settle(long_for_all());
 }
 
 void script_run(uint64_t seed, const struct script *script)

@@ -8,8 +8,9 @@
  * another, and every choice is drawn from generators derived from one seed: a seed is a
  * whole run. A node's process may die at any step: its memory is taken back at once.
  *
- * Files: clock.c time and events, worker.c, websocket.c, http.c, world.c nodes and faults,
- * promise.c what was promised, script.c what happens in a seed, main.c seeds and shrinking.
+ * Files: clock.c time and events, worker.c, wire.c, websocket.c, http.c, world.c nodes and
+ * faults, ledger.c messages, promise.c what was promised, transfers.c the same of messages in
+ * chunks, states.c, script.c what happens in a seed, main.c seeds and shrinking.
  */
 #ifndef PARLEY_TEST_SIM_SIM_H
 #define PARLEY_TEST_SIM_SIM_H
@@ -77,7 +78,12 @@ bool chance_in(struct chance *chance, uint32_t in_thousand);
     X(NAME, "name not resolved, or a dead address")         \
     X(MEMORY, "allocation failed")                          \
     X(EXPIRED, "deadline passed")                           \
-    X(FULL, "mailbox full")
+    X(FULL, "mailbox full")                                 \
+    X(MISSING, "chunks lost by the receiver, sent again")   \
+    X(FORGOTTEN, "unfinished transfer forgotten")           \
+    X(LIMITED, "transfer beyond a limit")                   \
+    X(DRAINED, "drained")                                   \
+    X(DRAIN_SHORT, "drained for too short a time")
 
 enum fault {
 #define FAULT_ENUM(name, text) FAULT_##name,
@@ -102,6 +108,7 @@ struct process {
     size_t memory_blocks;
     struct chance memory_chance;
     bool memory_sure; /* allocations do not fail */
+    bool draining;    /* parley_drain() has been called */
     struct worker_pool *pool;
     struct transport *transport;
     struct http_worker *http;
@@ -121,7 +128,7 @@ struct host {
     uint64_t refuses_until, hangs_until, upgrades_refused_until;
     unsigned upgrade_status;
     uint64_t slow_until, delays_until, names_fail_until, stalls_until;
-    uint64_t memory_fails_until;
+    uint64_t memory_fails_until, memory_failed_ns;
     unsigned http_faults; /* requests still to go wrong */
     enum fault http_fault;
     unsigned http_code, http_retry_after_s;
@@ -147,6 +154,7 @@ struct setup {
     uint32_t turn_us;    /* a worker's, at most */
     bool tiny;           /* sockets and frames have little room */
     bool later;          /* handlers may answer later */
+    uint32_t long_bytes; /* a long message has up to so many; 0: there are none */
 };
 
 struct sim {
@@ -159,6 +167,8 @@ struct sim {
     bool trace;
     uint64_t steps;
     uint64_t paused_ns; /* longest pause so far: results may be that much late */
+    bool waiting;       /* for parley_drain(), which nothing else that blocks may delay */
+    uint32_t breaks[SIM_NODES_MAX][SIM_NODES_MAX]; /* ends of connections and requests */
 };
 
 extern struct sim sim;
@@ -218,11 +228,16 @@ struct transport {
     bool listens;
     uint32_t stopping; /* a bit per worker */
     uint32_t finished;
+    uint32_t hurried;
 };
+
+/** Something between two nodes has ended: what is unanswered may go again. */
+void sim_broke(const struct host *a, const struct host *b);
 
 void wires_reset(void);
 void wires_process_gone(struct process *process, bool silently);
 void wires_worker_shutdown(struct transport *transport, struct worker *worker);
+void wires_worker_hurry(struct transport *transport, struct worker *worker);
 void wires_worker_fini(struct transport *transport, struct worker *worker);
 size_t wires_of_worker(const struct transport *transport, const struct worker *worker);
 /** Cuts every connection between two nodes. `halves`: bit i set: node i is not told. */
@@ -247,14 +262,20 @@ struct posting {
     parley_hint hint;
     uint32_t bytes; /* of padding */
     uint32_t plan;  /* what the handler does with it: drawn by the script */
-    bool probe;     /* has to be delivered */
+    bool in_order;
+    bool probe; /* has to be delivered */
 };
 /** @return whether it was accepted */
 bool promise_post(const struct posting *post);
 parley_verdict promise_handle(const parley_incoming *incoming, char *detail, void *user);
 void promise_writable(parley_peer peer, void *user);
+enum way {
+    WAY_DIALLED,
+    WAY_CARRIED, /* over the other's connection: written some time before */
+    WAY_HTTP,
+};
 /** Messages in this text go on a transport now. */
-void promise_sent(const struct process *process, const char *text, size_t len);
+void promise_sent(const struct process *process, const char *text, size_t len, enum way way);
 /** They were refused on the way, for good, or went out twice in one request. */
 void promise_refused(const char *text, size_t len);
 void promise_doubled(const char *text, size_t len);
@@ -263,6 +284,9 @@ void promise_process_gone(const struct process *process);
 void promise_peer_removed(const struct process *process, unsigned other);
 /** After every step: what was touched is sound, nothing is late. */
 void promise_check(struct worker *touched);
+/** parley_drain() has returned, at `until_ns` at the latest. */
+void promise_drained(const struct process *process, parley_status status, size_t left,
+                     uint64_t until_ns);
 /** Handlers that stalled answer. */
 void promise_unstall(void);
 bool promise_settled(void);
@@ -295,6 +319,7 @@ void script_print(const struct script *script);
 
 struct tally {
     uint64_t seeds, steps, posted, runs, second_runs, frames, requests;
+    uint64_t transfers, chunks, chunks_again; /* chunks sent; of these, under new numbers */
     uint64_t outcomes[PARLEY_CANCELLED + 1];
     uint64_t faults[FAULTS];
     uint64_t states;

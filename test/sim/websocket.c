@@ -84,8 +84,8 @@ static void look_into(struct end *end, const struct ws_batch *batch)
         tally->frames++;
         sim_trace("%s -> %s: %.*s", end->node->id, wire_other(end)->node->id,
                   (int)(len < 900 ? len : 900), (char *)copy + at + header);
-        if (end->side == 0) /* what a carrier holds was filled in before */
-            promise_sent(end->transport->process, (char *)copy + at + header, len);
+        promise_sent(end->transport->process, (char *)copy + at + header, len,
+                     end->side == 0 ? WAY_DIALLED : WAY_CARRIED);
         at += header + len;
     }
 }
@@ -483,7 +483,8 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason)
     ws->closing = true;
     ws->close_code = code;
     snprintf(ws->close_reason, sizeof(ws->close_reason), "%s", reason != NULL ? reason : "");
-    if (ws->open && code == 0) {
+    if (ws->open &&
+        (code == 0 || (end->transport->hurried & 1u << worker_index(end->worker)) != 0)) {
         sim_at(sim.now_ns + 20 * NS_PER_US, wire_on_lost, end, 0);
     } else if (ws->open) {
         sim_at(sim.now_ns + CLOSE_NS, wire_on_lost, end, 0);

@@ -115,6 +115,7 @@ static void report(struct end *end, unsigned http_status, const char *detail)
 
     sim_trace("%s: connection %u closed: %s, %u", end->node->id, end->wire->port, why.detail,
               http_status != 0 ? http_status : why.code);
+    sim_broke(end->node, wire_other(end)->node);
     end->ws = NULL;
     ws->wsi = NULL;
     ws->internal[0] = NULL;
@@ -231,6 +232,17 @@ void wires_worker_shutdown(struct transport *transport, struct worker *worker)
 
         if (end->ws != NULL && end->transport == transport && end->worker == worker)
             ws_close(end->ws, 1001, "Server shutting down");
+    }
+}
+
+void wires_worker_hurry(struct transport *transport, struct worker *worker)
+{
+    for (unsigned i = 0; i < 2 * wires_len; i++) {
+        struct end *end = &wires[i / 2]->ends[i % 2];
+
+        if (end->ws != NULL && end->transport == transport && end->worker == worker &&
+            end->ws->open && end->ws->closing)
+            sim_at(sim.now_ns + 20 * NS_PER_US, wire_on_lost, end, 0);
     }
 }
 

@@ -31,6 +31,12 @@ uint64_t latency_ns(struct chance *chance, const struct host *node)
     return us * NS_PER_US + chance_below(chance, 1000);
 }
 
+void sim_broke(const struct host *a, const struct host *b)
+{
+    sim.breaks[a->index][b->index]++;
+    sim.breaks[b->index][a->index]++;
+}
+
 struct host *node_at_port(unsigned port)
 {
     assert(port >= SIM_PORT && port < SIM_PORT + SIM_NODES_MAX);
@@ -129,8 +135,8 @@ void process_kill(struct host *node, bool silently)
     struct process *process = node->process;
 
     assert(worker_entered() == NULL);
-    if (process == NULL || process->runtime == NULL)
-        return; /* being opened or closed */
+    if (process == NULL || process->runtime == NULL || process->draining)
+        return; /* being opened, drained or closed */
     sim_trace("%s: dies%s", node->id, silently ? " with its host" : "");
     node->process = NULL;
     node->died_ns = sim.now_ns;
@@ -142,10 +148,14 @@ void process_kill(struct host *node, bool silently)
     memory_forget(process);
 }
 
+/* Peers, then those that connected, each have a grace; then the steps of closing. */
+#define CLOSE_NS_MAX ((2 * CLOSE_GRACE_MS + 500) * NS_PER_MS)
+
 void process_close(struct host *node)
 {
     struct process *process = node->process;
     parley *runtime = process != NULL ? process->runtime : NULL;
+    uint64_t began_ns = sim.now_ns;
 
     assert(worker_entered() == NULL);
     if (runtime == NULL)
@@ -153,6 +163,9 @@ void process_close(struct host *node)
     sim_trace("%s: closes", node->id);
     process->runtime = NULL; /* nobody else may use it any more */
     parley_close(runtime);
+    if (sim.now_ns - began_ns > CLOSE_NS_MAX + sim.paused_ns)
+        promise_broken("%s: closing took %.3f s", node->id,
+                       (double)(sim.now_ns - began_ns) / 1e9);
     node->process = NULL;
     node->died_ns = sim.now_ns;
     wires_process_gone(process, false);
@@ -211,6 +224,12 @@ void transport_worker_shutdown(struct transport *transport, struct worker *worke
     transport->stopping |= 1u << worker_index(worker);
     wires_worker_shutdown(transport, worker);
     exchanges_worker_shutdown(transport, worker);
+}
+
+void transport_worker_hurry(struct transport *transport, struct worker *worker)
+{
+    transport->hurried |= 1u << worker_index(worker);
+    wires_worker_hurry(transport, worker);
 }
 
 void transport_worker_fini(struct transport *transport, struct worker *worker)

@@ -138,21 +138,23 @@ static void parley_header_is_read(void)
 {
     static const struct {
         const char *header;
-        uint32_t version, batch_bytes;
+        uint32_t version, batch_bytes, message_bytes;
     } cases[] = {
-        {"Parley: 1; max_batch_bytes=65536", 1, 65536},
-        {"parley: 1", 1, 0},
-        {"PARLEY:1;max_batch_bytes=5", 1, 5},
-        {"Parley:   1 ;  other=3; max_batch_bytes=7 ; more", 1, 7},
-        {"Parley: 2; max_batch_bytes=10", 2, 10},
-        {"Parley: 1; max_batch_bytes=99999999999", 1, UINT32_MAX},
-        {"Parley: 1; max_batch_bytes=", 1, 0},
-        {"Parley: 1; xmax_batch_bytes=3", 1, 0},
-        {"Parley: yes", 0, 0},
-        {"Parley: 1x", 0, 0},
-        {"Parley:", 0, 0},
-        {"X-Parley: 1", 0, 0},
-        {"Parleys: 1", 0, 0},
+        {"Parley: 1; max_batch_bytes=65536", 1, 65536, 0},
+        {"parley: 1", 1, 0, 0},
+        {"PARLEY:1;max_batch_bytes=5", 1, 5, 0},
+        {"Parley:   1 ;  other=3; max_batch_bytes=7 ; more", 1, 7, 0},
+        {"Parley: 2; max_batch_bytes=10", 2, 10, 0},
+        {"Parley: 1; max_batch_bytes=99999999999", 1, UINT32_MAX, 0},
+        {"Parley: 1; max_batch_bytes=", 1, 0, 0},
+        {"Parley: 1; xmax_batch_bytes=3", 1, 0, 0},
+        {"Parley: 1; max_batch_bytes=65536; max_message_bytes=1048576", 1, 65536, 1048576},
+        {"Parley: 1;max_message_bytes=7;max_batch_bytes=", 1, 0, 7},
+        {"Parley: yes", 0, 0, 0},
+        {"Parley: 1x", 0, 0, 0},
+        {"Parley:", 0, 0, 0},
+        {"X-Parley: 1", 0, 0, 0},
+        {"Parleys: 1", 0, 0, 0},
     };
     struct fixture fixture;
 
@@ -164,10 +166,10 @@ static void parley_header_is_read(void)
         snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\n%s\r\nContent-Length: 0\r\n\r\n",
                  cases[i].header);
         carry_say(&fixture, &call, answer);
-        snprintf(seen, sizeof(seen), "%s -> %u, %u", cases[i].header, call.parley_version,
-                 call.parley_batch_bytes);
-        snprintf(expected, sizeof(expected), "%s -> %u, %u", cases[i].header, cases[i].version,
-                 cases[i].batch_bytes);
+        snprintf(seen, sizeof(seen), "%s -> %u, %u, %u", cases[i].header, call.parley_version,
+                 call.parley_batch_bytes, call.parley_message_bytes);
+        snprintf(expected, sizeof(expected), "%s -> %u, %u, %u", cases[i].header,
+                 cases[i].version, cases[i].batch_bytes, cases[i].message_bytes);
         CHECK_TEXT(seen, expected);
         http_call_clear(fixture.http, &call);
     }
