@@ -14,8 +14,8 @@
 #define RIVALS_WINDOW 64
 #define RUN_GRACE_MS  20000 /* a slow dial must not send a message over HTTP */
 
-/* Ten kills within seconds, each at the height of the traffic: some messages meet one at each
-   of the three attempts that they have by default, and end as exhausted. */
+/* Ten kills or cuts within seconds, each at the height of the traffic: some messages meet one
+   at each of the three attempts that they have by default, and end as exhausted. */
 #define CHAOS_HTTP_ATTEMPTS 100
 
 static const char fanout_usage[] =
@@ -61,7 +61,7 @@ static uint64_t http_attempts_for(const struct fanout *fanout, uint64_t asked)
     parley_options_init(&defaults);
     if (asked > 0)
         return asked;
-    return fanout->chaos == FANOUT_KILLS ? CHAOS_HTTP_ATTEMPTS : defaults.http_attempts;
+    return fanout->chaos != FANOUT_PEACE ? CHAOS_HTTP_ATTEMPTS : defaults.http_attempts;
 }
 
 static void print_what(const struct fanout *fanout)
@@ -169,7 +169,7 @@ int command_fanout(int argc, char **argv)
          "reset its connections"},
         {"http-attempts", "N", OPTION_NUMBER, &http_attempts, 0, 100,
          "attempts that a message has over HTTP; 0: as by default, but with --chaos 100, as "
-         "its kills may meet every one of three"},
+         "its faults may meet every one of three"},
         {"with-rivals", NULL, OPTION_FLAG, &with_rivals, 0, 0,
          "run bench/rivals in turn with it; window 64 unless told otherwise"},
         {"workers", "N", OPTION_NUMBER, &fanout.workers, 0, 256,

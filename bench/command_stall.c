@@ -142,7 +142,7 @@ int command_stall(int argc, char **argv)
                           .rate = 5000,
                           .payload_bytes = 100,
                           .filling_bytes = 8192,
-                          .pairs = 21,
+                          .pairs = 15,
                           .phase_ms = 250,
                           .drain_ms = 200};
     const char *list = "all";

@@ -32,36 +32,39 @@ struct stall {
 };
 
 /* X(member, type, decimals): latencies are medians of the phases, ratios of the pairs;
+ * `quiet`: of the quietest quarter of the phases, for machines that do other things, too;
  * `late`: see stall_load_take() */
-#define STALL_REPORT_MAP(X)           \
-    X(p50_us_without, double, 1)      \
-    X(p99_us_without, double, 1)      \
-    X(p999_us_without, double, 1)     \
-    X(p50_us_with, double, 1)         \
-    X(p99_us_with, double, 1)         \
-    X(p999_us_with, double, 1)        \
-    X(p50_ratio, double, 2)           \
-    X(p99_ratio, double, 2)           \
-    X(p99_ratio_least, double, 2)     \
-    X(p99_ratio_most, double, 2)      \
-    X(p999_ratio, double, 2)          \
-    X(late_p99_us_without, double, 1) \
-    X(late_p99_us_with, double, 1)    \
-    X(accepted, uint64_t, 0)          \
-    X(delivered, uint64_t, 0)         \
-    X(eagain, uint64_t, 0)            \
-    X(handled, uint64_t, 0)           \
-    X(handled_twice, uint64_t, 0)     \
-    X(order_violations, uint64_t, 0)  \
-    X(stalled_accepted, uint64_t, 0)  \
-    X(stalled_delivered, uint64_t, 0) \
-    X(stalled_ended, uint64_t, 0)     \
-    X(stalled_eagain, uint64_t, 0)    \
-    X(memory_kb_without, uint64_t, 0) \
-    X(memory_kb_most, uint64_t, 0)    \
-    X(rss_kb, uint64_t, 0)            \
-    X(drain_ms, double, 1)            \
-    X(drain_left, uint64_t, 0)        \
+#define STALL_REPORT_MAP(X)            \
+    X(p50_us_without, double, 1)       \
+    X(p99_us_without, double, 1)       \
+    X(p999_us_without, double, 1)      \
+    X(p50_us_with, double, 1)          \
+    X(p99_us_with, double, 1)          \
+    X(p999_us_with, double, 1)         \
+    X(p50_ratio, double, 2)            \
+    X(p99_ratio, double, 2)            \
+    X(p99_ratio_least, double, 2)      \
+    X(p99_ratio_most, double, 2)       \
+    X(p99_us_without_quiet, double, 1) \
+    X(p99_us_with_quiet, double, 1)    \
+    X(p999_ratio, double, 2)           \
+    X(late_p99_us_without, double, 1)  \
+    X(late_p99_us_with, double, 1)     \
+    X(accepted, uint64_t, 0)           \
+    X(delivered, uint64_t, 0)          \
+    X(eagain, uint64_t, 0)             \
+    X(handled, uint64_t, 0)            \
+    X(handled_twice, uint64_t, 0)      \
+    X(order_violations, uint64_t, 0)   \
+    X(stalled_accepted, uint64_t, 0)   \
+    X(stalled_delivered, uint64_t, 0)  \
+    X(stalled_ended, uint64_t, 0)      \
+    X(stalled_eagain, uint64_t, 0)     \
+    X(memory_kb_without, uint64_t, 0)  \
+    X(memory_kb_most, uint64_t, 0)     \
+    X(rss_kb, uint64_t, 0)             \
+    X(drain_ms, double, 1)             \
+    X(drain_left, uint64_t, 0)         \
     X(close_ms, double, 1)
 
 struct stall_report {

@@ -28,6 +28,7 @@
 #define WAIT_MAX_NS    (UINT64_C(60) * 1000 * 1000 * 1000)
 #define CONNECT_MS     20000 /* a slow dial must not send a message over HTTP */
 #define STEADY_THREAD  0     /* as payloads call it */
+#define FILL_PER_MS    16    /* messages, into a mailbox that has been full before */
 #define FILLING_THREAD 1
 
 /* Written by one worker. */
@@ -323,10 +324,13 @@ static parley_status fill_one(struct stall_load *load, uint64_t number)
 static void *fill(void *user)
 {
     struct stall_load *load = user;
+    const struct timespec pause = {.tv_nsec = 1000000};
     uint64_t refused_at = UINT64_MAX; /* `writable` before the post that was refused */
+    bool paced = false;               /* it has been full: no burst is to be measured */
     pthread_mutex_lock(&load->lock);
     while (!load->quit) {
         uint64_t writable = load->writable;
+        paced = paced && load->filling_on;
         if (!load->filling_on || writable == refused_at) {
             pthread_cond_wait(&load->changed, &load->lock);
             continue;
@@ -341,7 +345,13 @@ static void *fill(void *user)
             add(&load->filled, 1);
         } else {
             refused_at = writable;
+            paced = true;
             add(&load->full, 1);
+        }
+        if (paced && get(&load->filled) % FILL_PER_MS == 0) {
+            pthread_mutex_unlock(&load->lock);
+            nanosleep(&pause, NULL);
+            pthread_mutex_lock(&load->lock);
         }
     }
     pthread_mutex_unlock(&load->lock);

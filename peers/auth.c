@@ -103,12 +103,13 @@ static bool ignored(const struct parley *runtime, const struct jwt_claims *claim
 parley_status auth_check(struct bench *bench, const char *authorization, const char *query,
                          struct auth_caller *ret_caller)
 {
-    char from_query[JWT_BYTES_MAX + 1] = "";
+    char from_query[JWT_BYTES_MAX + 1];
     const char *token = bearer(authorization);
     struct auth_caller caller = {.sub = ""};
     struct jwt_claims claims;
     parley_status status;
 
+    from_query[0] = '\0';
     if (authorization[0] == '\0' && bench->runtime->options.token_in_query) {
         query_value(query, "token", from_query, sizeof(from_query));
         token = from_query;
@@ -124,7 +125,7 @@ parley_status auth_check(struct bench *bench, const char *authorization, const c
             status = PARLEY_OK;
         }
     }
-    OPENSSL_cleanse(from_query, sizeof(from_query));
+    OPENSSL_cleanse(from_query, strlen(from_query));
     if (status == PARLEY_OK)
         *ret_caller = caller;
     return status;

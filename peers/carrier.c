@@ -51,8 +51,8 @@ void carrier_offer(struct connection *connection)
     struct peer *peer;
 
     if (connection->dialect == CONNECTION_UNKNOWN || connection->carried.value != 0 ||
-        connection->closed)
-        return;
+        connection->closed || connection->ws->closing)
+        return; /* one that is closing would displace the one that took its place */
     /* what is for a peer goes to nobody who just bears its name, where names are proven */
     if (connection_unproven(connection) || !connection_permitted(connection))
         return;

@@ -216,7 +216,7 @@ static bool check_signature(const struct part parts[3], const struct identity_ke
            identity_verify(key, signed_text(parts), signed_len(parts), said);
 }
 
-/* What a token of ours or of anybody with the secret says is read once that is proven. */
+/* What it says is read once it is proven that somebody with the secret wrote it. */
 static parley_status verify_hs256(struct json_doc *doc, const struct part parts[3],
                                   const struct jwt_judge *judge, struct jwt_claims *claims)
 {

@@ -504,6 +504,7 @@ parley_status peer_new(struct parley *runtime, const char *id, const char *url,
     status = peer_init(peer, id, url, options);
     if (status == PARLEY_OK)
         status = publish(peer, options->public_key, ret_peer);
+    trust_log_peer(runtime, id, options->public_key, status);
     if (status != PARLEY_OK)
         peer_free(peer);
     return status;

@@ -296,7 +296,8 @@ static void go_back(struct transfer *transfer)
 static void look_who_answered(struct peer *peer, struct transfer *transfer)
 {
     if (transfer->guessed && transfer->next_index < transfer->cut.total)
-        transfer->anew = !is_older(peer, ROUTE_HTTP);
+        transfer->anew = !is_older(peer, ROUTE_HTTP) &&
+                         piece_chars(peer, false) / 4 * 3 > transfer->cut.piece_bytes;
     transfer->guessed = false;
 }
 
@@ -336,10 +337,9 @@ static bool lost_pieces(struct transfer *transfer, const struct message *part)
 static bool is_too_large(const struct peer *peer, const struct transfer *transfer,
                          const struct message *part)
 {
-    size_t chars = transfer->cut.piece_bytes / 3 * 4;
-
     return part->delivery.http_code == 413 && transfer->rounds < ROUNDS_MAX &&
-           (transfer->anew || piece_chars(peer, is_older(peer, ROUTE_HTTP)) < chars);
+           (transfer->anew ||
+            piece_chars(peer, is_older(peer, ROUTE_HTTP)) / 4 * 3 < transfer->cut.piece_bytes);
 }
 
 /* What the whole's result says of its way. */

@@ -110,7 +110,8 @@ static void sweep(struct parley *runtime)
 {
     struct trust *trust = &runtime->trust;
 
-    if (trust->sweeping || trust->waiting == NULL || runtime->workers == NULL)
+    if (trust->held > 0 || trust->sweeping || trust->waiting == NULL ||
+        runtime->workers == NULL)
         return;
     trust->leaving = trust->waiting;
     trust->waiting = NULL;
@@ -122,6 +123,14 @@ void trust_retire(struct parley *runtime, struct trust_garbage *garbage)
 {
     garbage->next = runtime->trust.waiting;
     runtime->trust.waiting = garbage;
+}
+
+void trust_release(struct parley *runtime)
+{
+    pthread_mutex_lock(&runtime->trust.mutex);
+    runtime->trust.held--;
+    sweep(runtime);
+    pthread_mutex_unlock(&runtime->trust.mutex);
 }
 
 void trust_changed(struct parley *runtime)
@@ -186,23 +195,26 @@ static struct trust_ring *roomy(struct parley *runtime)
 
 /* ---- Keys of peers ---- */
 
-static void log_key(const struct parley *runtime, const struct trust_entry *entry,
-                    const char *what)
+void trust_log_key(const struct parley *runtime, const char *entity_id,
+                   const uint8_t key[IDENTITY_KEY_BYTES], const char *what)
 {
     char text[IDENTITY_FINGERPRINT_CHARS + 1];
 
-    identity_fingerprint(identity_key_bytes(entry->key), text);
-    log_info(&runtime->log, "%s: key %s %s", entry->id, text, what);
+    identity_fingerprint(key, text);
+    log_info(&runtime->log, "%s: key %s %s", entity_id, text, what);
 }
 
-void trust_log_gained(const struct parley *runtime, const struct trust_entry *entry)
+void trust_log_peer(const struct parley *runtime, const char *entity_id,
+                    const char *public_key, parley_status status)
 {
-    log_key(runtime, entry, "is trusted");
-}
+    uint8_t key[IDENTITY_KEY_BYTES];
 
-void trust_log_lost(const struct parley *runtime, const struct trust_entry *entry)
-{
-    log_key(runtime, entry, "is no longer trusted");
+    if (status == PARLEY_ECONFIG)
+        log_error(&runtime->log,
+                  "%s: its public_key is not the one in security.trusted_keys_dir", entity_id);
+    else if (status == PARLEY_OK && public_key != NULL &&
+             identity_from_hex(public_key, IDENTITY_KEY_HEX, key))
+        trust_log_key(runtime, entity_id, key, "is trusted");
 }
 
 bool trust_same(const struct trust_entry *entry, const uint8_t key[IDENTITY_KEY_BYTES])
@@ -227,7 +239,6 @@ static parley_status add_new(struct parley *runtime, const char *entity_id,
     entry->of_peer = true;
     trust_ring_put(ring, entry);
     atomic_fetch_add_explicit(&runtime->trust.keys, 1, memory_order_relaxed); /* a gauge */
-    trust_log_gained(runtime, entry);
     trust_changed(runtime);
     return PARLEY_OK;
 }
@@ -239,11 +250,8 @@ static parley_status add(struct parley *runtime, const char *entity_id,
 
     if (known == NULL)
         return add_new(runtime, entity_id, key);
-    if (!trust_same(known, key)) {
-        log_error(&runtime->log,
-                  "%s: its public_key is not the one in security.trusted_keys_dir", entity_id);
+    if (!trust_same(known, key))
         return PARLEY_ECONFIG;
-    }
     known->of_peer = true;
     return PARLEY_OK;
 }
@@ -277,8 +285,6 @@ void trust_remove_peer(struct parley *runtime, const char *entity_id)
     if (entry != NULL && !entry->of_directory) {
         trust_ring_remove(ring, entry);
         atomic_fetch_sub_explicit(&runtime->trust.keys, 1, memory_order_relaxed);
-        if (!atomic_load_explicit(&runtime->draining, memory_order_relaxed)) /* else: closing */
-            trust_log_lost(runtime, entry);
         trust_retire(runtime, &entry->garbage);
         trust_changed(runtime);
     }

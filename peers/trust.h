@@ -37,6 +37,7 @@ struct trust {
     struct trust_garbage *waiting; /* out of use; the next round of visits frees it */
     struct trust_garbage *leaving; /* … the one under way does */
     struct visit *sweep;           /* that round */
+    uint32_t held;                 /* threads for which no round begins yet */
     bool sweeping, open;
 };
 
@@ -79,10 +80,14 @@ void trust_close(struct parley *runtime);
  *
  * @param public_key hex; NULL: nothing to do
  * @return PARLEY_OK; PARLEY_EINVAL (not an acceptable key); PARLEY_ECONFIG (the directory has
- *         another one for it, as the log says); PARLEY_ENOMEM
+ *         another one for it); PARLEY_ENOMEM
  */
 parley_status trust_add_peer(struct parley *runtime, const char *entity_id,
                              const char *public_key);
+
+/** Tells the log what became of that, with no lock held: a log may ask us something. */
+void trust_log_peer(const struct parley *runtime, const char *entity_id,
+                    const char *public_key, parley_status status);
 
 /** The peer is gone, and so is what its own key was trusted for. With the registry locked. */
 void trust_remove_peer(struct parley *runtime, const char *entity_id);

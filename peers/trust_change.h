@@ -30,7 +30,12 @@ void trust_retire(struct parley *runtime, struct trust_garbage *garbage);
 void trust_changed(struct parley *runtime);
 
 bool trust_same(const struct trust_entry *entry, const uint8_t key[IDENTITY_KEY_BYTES]);
-void trust_log_gained(const struct parley *runtime, const struct trust_entry *entry);
-void trust_log_lost(const struct parley *runtime, const struct trust_entry *entry);
+
+/** Lets what has been retired since `held` was raised be freed; takes the mutex itself. */
+void trust_release(struct parley *runtime);
+
+/** Tells the log; takes no mutex, and must not be called with one. */
+void trust_log_key(const struct parley *runtime, const char *entity_id,
+                   const uint8_t key[IDENTITY_KEY_BYTES], const char *what);
 
 #endif

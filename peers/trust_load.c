@@ -5,207 +5,30 @@
  * more, and everything is exchanged. What has not changed stays the same object, so that
  * what workers remember of it holds.
  */
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <openssl/crypto.h>
+#include "peers/trust_load.h"
+
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "peers/identity_file.h"
 #include "peers/settings.h"
 #include "peers/trust.h"
-#include "peers/trust_change.h"
-
-#define SUFFIX     ".pub"
-#define REASON_MAX 160
-
-/* What was read, until it is put to use. */
-struct load {
-    struct parley *runtime;
-    const parley_options *options;
-    bool of_peers; /* look at the options' peers, too: the registry is locked */
-    struct trust_self *self;
-    struct trust_entry *fresh; /* of which the present ring has none like it */
-    size_t fresh_len;
-    struct trust_ring *ring; /* the next one */
-    char *error;
-    size_t error_len;
-};
-
-/* ---- The identity ---- */
-
-static parley_status read_seed(struct load *load, uint8_t seed[IDENTITY_SEED_BYTES])
-{
-    const parley_options *options = load->options;
-    char reason[512];
-    parley_status status;
-
-    if (options->identity_seed != NULL && options->identity_file != NULL) {
-        snprintf(load->error, load->error_len,
-                 "security.identity_file: expected none beside identity_seed");
-        return PARLEY_EINVAL;
-    }
-    if (options->identity_seed != NULL) {
-        memcpy(seed, options->identity_seed, IDENTITY_SEED_BYTES);
-        return PARLEY_OK;
-    }
-    status = identity_file_read(options->identity_file, reason, sizeof(reason), seed);
-    if (status != PARLEY_OK)
-        snprintf(load->error, load->error_len, "security.identity_file: %s", reason);
-    return status;
-}
-
-static parley_status load_self(struct load *load)
-{
-    const struct alloc *alloc = &load->runtime->alloc;
-    uint8_t seed[IDENTITY_SEED_BYTES];
-    parley_status status;
-
-    if (load->options->identity_seed == NULL && load->options->identity_file == NULL)
-        return PARLEY_OK;
-    status = read_seed(load, seed);
-    if (status == PARLEY_OK) {
-        load->self = alloc_zeroed(alloc, sizeof(*load->self));
-        status = load->self != NULL ? identity_new(alloc, seed, &load->self->identity)
-                                    : PARLEY_ENOMEM;
-        if (load->self != NULL)
-            load->self->garbage.kind = TRUST_SELF;
-    }
-    OPENSSL_cleanse(seed, sizeof(seed));
-    return status;
-}
-
-/* ---- The directory ---- */
-
-static parley_status refuse_file(struct load *load, const char *name, const char *reason)
-{
-    snprintf(load->error, load->error_len, "security.trusted_keys_dir: %s%s%s: %s",
-             load->options->trusted_keys_dir, name[0] != '\0' ? "/" : "", name, reason);
-    return PARLEY_ECONFIG;
-}
-
-/* @return the entity's name's length; 0: not a key file's name */
-static size_t entity_len(const char *name)
-{
-    size_t len = strlen(name), suffix = sizeof(SUFFIX) - 1;
-
-    if (name[0] == '.' || len <= suffix || strcmp(name + len - suffix, SUFFIX) != 0)
-        return 0;
-    return len - suffix;
-}
-
-static parley_status add_fresh(struct load *load, const char *entity,
-                               const uint8_t key[IDENTITY_KEY_BYTES],
-                               struct trust_entry **ret_entry)
-{
-    struct trust_entry *entry = NULL;
-    parley_status status = trust_entry_new(&load->runtime->alloc, entity, key, &entry);
-
-    if (status != PARLEY_OK)
-        return status;
-    entry->next = load->fresh;
-    load->fresh = entry;
-    load->fresh_len++;
-    *ret_entry = entry;
-    return PARLEY_OK;
-}
-
-static parley_status load_file(struct load *load, int directory, const char *name)
-{
-    char entity[ENVELOPE_ID_MAX + 1] = "", reason[REASON_MAX];
-    uint8_t key[IDENTITY_KEY_BYTES];
-    size_t len = entity_len(name);
-    struct trust_entry *entry;
-    parley_status status;
-
-    if (len == 0)
-        return PARLEY_OK;
-    if (len < sizeof(entity))
-        memcpy(entity, name, len);
-    if (!entity_id_valid(entity))
-        return refuse_file(load, name, "is not an entity's name and .pub");
-    if (load->fresh_len >= load->options->peers_max)
-        return refuse_file(load, "", "holds more keys than runtime.peers_max");
-    status = identity_file_read_public(directory, name, reason, sizeof(reason), key);
-    if (status != PARLEY_OK)
-        return refuse_file(load, name, reason);
-    status = add_fresh(load, entity, key, &entry);
-    if (status == PARLEY_EINVAL)
-        return refuse_file(load, name, "holds a key that is no point of the curve");
-    if (status == PARLEY_OK)
-        entry->next_of_directory = true;
-    return status;
-}
-
-/* Who may write there may trust anybody. */
-static const char *judge_directory(int directory)
-{
-    struct stat status;
-
-    if (fstat(directory, &status) != 0)
-        return strerror(errno);
-    if (status.st_uid != geteuid() && status.st_uid != 0)
-        return "belongs to another user";
-    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-        return "can be written by group or others; expected mode 0755";
-    return NULL;
-}
-
-static parley_status load_files(struct load *load, DIR *directory)
-{
-    parley_status status = PARLEY_OK;
-    const struct dirent *file;
-
-    errno = 0;
-    while (status == PARLEY_OK && (file = readdir(directory)) != NULL) {
-        status = load_file(load, dirfd(directory), file->d_name);
-        errno = 0;
-    }
-    return status == PARLEY_OK && errno != 0 ? refuse_file(load, "", strerror(errno)) : status;
-}
-
-static parley_status load_directory(struct load *load)
-{
-    parley_status status;
-    const char *reason;
-    DIR *directory;
-    int file;
-
-    if (load->options->trusted_keys_dir == NULL)
-        return PARLEY_OK;
-    file = open(load->options->trusted_keys_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (file < 0)
-        return refuse_file(load, "", strerror(errno));
-    reason = judge_directory(file);
-    directory = reason == NULL ? fdopendir(file) : NULL;
-    if (directory == NULL) {
-        close(file);
-        return reason != NULL ? refuse_file(load, "", reason) : PARLEY_ENOMEM;
-    }
-    status = load_files(load, directory);
-    closedir(directory);
-    return status;
-}
 
 /* ---- What comes next, with the mutex held ---- */
 
-static struct trust_ring *present(const struct load *load)
+static struct trust_ring *present(const struct trust_load *load)
 {
     /* relaxed: the mutex orders us with who stored it. */
     return atomic_load_explicit(&load->runtime->trust.ring, memory_order_relaxed);
 }
 
-static struct trust_entry *find_present(const struct load *load, const char *entity)
+static struct trust_entry *find_present(const struct trust_load *load, const char *entity)
 {
     return present(load) != NULL ? trust_ring_find(present(load), entity) : NULL;
 }
 
 /* Peers' keys stay, unless the options say otherwise; the directory's have to be there again.
  * What was read and is there already is not needed. */
-static void compare_directory(struct load *load)
+static void compare_directory(struct trust_load *load)
 {
     struct trust_entry **at = &load->fresh;
 
@@ -231,7 +54,7 @@ static void compare_directory(struct load *load)
     }
 }
 
-static parley_status compare_peer(struct load *load, const parley_peer_entry *peer)
+static parley_status compare_peer(struct trust_load *load, const parley_peer_entry *peer)
 {
     struct trust_entry *known = find_present(load, peer->id), *entry;
     const char *text = peer->options.public_key;
@@ -248,7 +71,7 @@ static parley_status compare_peer(struct load *load, const parley_peer_entry *pe
         known->next_of_peer = true;
         return PARLEY_OK;
     }
-    status = add_fresh(load, peer->id, key, &entry);
+    status = trust_load_add(load, peer->id, key, &entry);
     if (status == PARLEY_OK)
         entry->next_of_peer = true;
     if (status == PARLEY_EINVAL)
@@ -257,7 +80,7 @@ static parley_status compare_peer(struct load *load, const parley_peer_entry *pe
     return status;
 }
 
-static parley_status compare_peers(struct load *load)
+static parley_status compare_peers(struct trust_load *load)
 {
     parley_status status = PARLEY_OK;
 
@@ -272,7 +95,7 @@ static parley_status compare_peers(struct load *load)
 }
 
 /* Two entries of one entity are one if they agree. @return NULL: it has been put */
-static const char *put(struct load *load, struct trust_entry *entry)
+static const char *put(struct trust_load *load, struct trust_entry *entry)
 {
     struct trust_entry *other = trust_ring_find(load->ring, entry->id);
 
@@ -287,7 +110,7 @@ static const char *put(struct load *load, struct trust_entry *entry)
     return NULL;
 }
 
-static parley_status compose(struct load *load)
+static parley_status compose(struct trust_load *load)
 {
     size_t capacity = present(load) != NULL ? present(load)->capacity : 0;
     const char *torn = NULL; /* the entity that is given two keys */
@@ -317,20 +140,22 @@ static parley_status compose(struct load *load)
 /* ---- Putting it to use: nothing fails any more ---- */
 
 /* Fresh ones that are not in the ring were the same as others that are. */
-static void settle_fresh(struct load *load)
+static void settle_fresh(struct trust_load *load)
 {
     while (load->fresh != NULL) {
         struct trust_entry *entry = load->fresh;
 
         load->fresh = entry->next;
-        if (trust_ring_find(load->ring, entry->id) == entry)
-            trust_log_gained(load->runtime, entry);
-        else
+        if (trust_ring_find(load->ring, entry->id) == entry) {
+            entry->next = load->gained;
+            load->gained = entry;
+        } else {
             trust_entry_free(&load->runtime->alloc, entry);
+        }
     }
 }
 
-static void settle_present(struct load *load)
+static void settle_present(struct trust_load *load)
 {
     struct trust_ring *former = present(load);
 
@@ -339,12 +164,13 @@ static void settle_present(struct load *load)
 
         if (entry == NULL || trust_ring_find(load->ring, entry->id) == entry)
             continue;
-        trust_log_lost(load->runtime, entry);
+        entry->next_lost = load->lost;
+        load->lost = entry;
         trust_retire(load->runtime, &entry->garbage);
     }
 }
 
-static void settle_origins(struct load *load)
+static void settle_origins(struct trust_load *load)
 {
     uint32_t keys = 0;
 
@@ -360,7 +186,7 @@ static void settle_origins(struct load *load)
     atomic_store_explicit(&load->runtime->trust.keys, keys, memory_order_relaxed);
 }
 
-static bool same_self(const struct load *load)
+static bool same_self(const struct trust_load *load)
 {
     const struct identity *former = trust_identity(load->runtime);
 
@@ -370,20 +196,16 @@ static bool same_self(const struct load *load)
                   IDENTITY_KEY_BYTES) == 0;
 }
 
-static void settle_self(struct load *load)
+static void settle_self(struct trust_load *load)
 {
-    char text[IDENTITY_FINGERPRINT_CHARS + 1] = "none";
-
-    if (same_self(load))
+    load->self_changed = !same_self(load);
+    if (!load->self_changed)
         return;
-    if (load->self != NULL)
-        identity_fingerprint(identity_public(load->self->identity), text);
-    log_info(&load->runtime->log, "identity: %s", text);
     trust_use_self(load->runtime, load->self);
     load->self = NULL;
 }
 
-static parley_status apply(struct load *load)
+static parley_status apply(struct trust_load *load)
 {
     parley_status status;
 
@@ -399,55 +221,60 @@ static parley_status apply(struct load *load)
     trust_use_ring(load->runtime, load->ring);
     load->ring = NULL;
     settle_self(load);
+    load->runtime->trust.held++; /* tell() still looks at all of them */
     trust_changed(load->runtime);
     return PARLEY_OK;
 }
 
-/* ---- Both ---- */
-
-static parley_status read_files(struct load *load)
+static void tell_self(const struct trust_load *load)
 {
-    parley_status status = load_self(load);
+    const struct identity *identity = trust_identity(load->runtime);
+    char text[IDENTITY_FINGERPRINT_CHARS + 1] = "none";
 
-    return status == PARLEY_OK ? load_directory(load) : status;
+    if (identity != NULL)
+        identity_fingerprint(identity_public(identity), text);
+    log_info(&load->runtime->log, "identity: %s", text);
 }
 
-static void load_fini(struct load *load)
+/* With no lock held: a log may ask us something. */
+static void tell(struct trust_load *load)
 {
-    const struct alloc *alloc = &load->runtime->alloc;
-
-    while (load->fresh != NULL) {
-        struct trust_entry *next = load->fresh->next;
-
-        trust_entry_free(alloc, load->fresh);
-        load->fresh = next;
-    }
-    alloc_free(alloc, load->ring);
-    trust_self_free(alloc, load->self);
+    for (const struct trust_entry *entry = load->lost; entry != NULL; entry = entry->next_lost)
+        trust_log_key(load->runtime, entry->id, identity_key_bytes(entry->key),
+                      "is no longer trusted");
+    for (const struct trust_entry *entry = load->gained; entry != NULL; entry = entry->next)
+        trust_log_key(load->runtime, entry->id, identity_key_bytes(entry->key), "is trusted");
+    if (load->self_changed)
+        tell_self(load);
+    trust_release(load->runtime);
 }
+
+/* ---- Opening, and again ---- */
 
 parley_status trust_open(struct parley *runtime, char *error, size_t error_len)
 {
-    struct load load = {.runtime = runtime,
-                        .options = &runtime->options,
-                        .error = error,
-                        .error_len = error_len};
+    struct trust_load load = {.runtime = runtime,
+                              .options = &runtime->options,
+                              .error = error,
+                              .error_len = error_len};
     parley_status status = trust_init(runtime);
 
     if (status == PARLEY_OK)
-        status = read_files(&load);
+        status = trust_load_read(&load);
     if (status == PARLEY_OK)
         status = apply(&load);
-    load_fini(&load);
+    if (status == PARLEY_OK)
+        tell(&load);
+    trust_load_fini(&load);
     runtime->options.identity_file = runtime->options.trusted_keys_dir = NULL;
     runtime->options.identity_seed = NULL;
     return status;
 }
 
-static parley_status reload(struct load *load)
+static parley_status reload(struct trust_load *load)
 {
     struct parley *runtime = load->runtime;
-    parley_status status = read_files(load);
+    parley_status status = trust_load_read(load);
 
     if (status == PARLEY_OK) {
         registry_lock(&runtime->registry);
@@ -455,8 +282,10 @@ static parley_status reload(struct load *load)
         status = apply(load);
         pthread_mutex_unlock(&runtime->trust.mutex);
         registry_unlock(&runtime->registry);
+        if (status == PARLEY_OK)
+            tell(load);
     }
-    load_fini(load);
+    trust_load_fini(load);
     return status;
 }
 
@@ -466,7 +295,7 @@ parley_status parley_reload_keys(parley *runtime, const parley_options *options,
     char own_error[ERROR_MAX];
     parley_options own;
     parley_status status;
-    struct load load = {.runtime = runtime, .options = &own, .of_peers = true};
+    struct trust_load load = {.runtime = runtime, .options = &own, .of_peers = true};
 
     if (service_forked(runtime))
         return PARLEY_EFORK;

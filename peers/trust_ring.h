@@ -28,7 +28,8 @@ struct trust_entry {
     /* the writer's: where the key is from, and during a reload, where it will be */
     bool of_peer, of_directory;
     bool next_of_peer, next_of_directory;
-    struct trust_entry *next;
+    struct trust_entry *next;      /* of those that were read, then gained; */
+    struct trust_entry *next_lost; /* of those lost by a reload */
     char id[];
 };
 

@@ -424,6 +424,7 @@ void ws_close(struct ws *ws, uint16_t code, const char *reason)
         line_kill(connection);
     } else if (ws->open) {
         lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_SEND, CLOSE_SECONDS_MAX);
+        lws_rx_flow_control(ws->wsi, 1); /* to read the answer, messages held or not */
         lws_callback_on_writable(ws->wsi);
     } else if (connection->kind == LINE_DIALLED) {
         connection->failure = "abandoned";

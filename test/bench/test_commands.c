@@ -146,6 +146,7 @@ static struct run check_chaos(const char *arguments)
     CHECK_U64(run.code, 0);
     CHECK_U64(figure(&run, "accepted"), 66000);
     CHECK_U64(figure(&run, "delivered"), 66000);
+    CHECK_U64(figure(&run, "http_attempts"), 100);
     CHECK_U64(figure(&chaos, "faults"), 10);
     CHECK_U64(figure(&chaos, "handled_at_least_once"), 66000);
     CHECK_U64(figure(&chaos, "second_runs_marked"), figure(&chaos, "second_runs"));
@@ -158,7 +159,6 @@ static struct run check_chaos(const char *arguments)
 static void ten_kills_lose_nothing_and_repeat_only_what_was_in_flight(void)
 {
     struct run run = check_chaos("fanout --peers 10 --messages 66000 --chaos --json");
-    CHECK_U64(figure(&run, "http_attempts"), 100);
     cJSON_Delete(run.json);
 }
 
@@ -168,7 +168,6 @@ static void ten_cuts_repeat_nothing(void)
         check_chaos("fanout --peers 10 --messages 66000 --threads 2 --chaos=network --json");
     struct run chaos = {.json = cJSON_GetObjectItem(run.json, "chaos")};
     CHECK_U64(figure(&chaos, "second_runs"), 0);
-    CHECK_U64(figure(&run, "http_attempts"), 3); /* as any node has */
     CHECK_U64(figure(&run, "handled"), 66000);
     cJSON_Delete(run.json);
 }

@@ -478,7 +478,8 @@ static void check_whole(const char *answer, const char *first_lines, const char 
     time = strstr(seen, "\"timestamp\":\"");
     snprintf(expected, sizeof(expected),
              "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-             "Connection: close\r\nParley: 1; max_batch_bytes=65536\r\n",
+             "Connection: close\r\nParley: 1; max_batch_bytes=65536; "
+             "max_message_bytes=4096\r\n",
              first_lines, strlen(body));
     if (time != NULL && CHECK(strlen(time) == 13 + 32 + 2)) {
         CHECK(time[13 + 10] == 'T' && strcmp(time + 13 + 26, "+00:00\"}") == 0);

@@ -303,6 +303,29 @@ static void limited_alone(void)
     limited(false, false);
 }
 
+/* What was turned away unread cannot have arrived, though HTTP says that it comes too late. */
+static void limited_and_then_late(void)
+{
+    struct old_manager manager;
+    struct fate fate;
+
+    old_manager_init(&manager, PARLEY_WEBSOCKET_FIRST);
+    old_manager_open(&manager);
+    manager_send(&manager, "{}", &fate);
+    if (old_welcome(manager.listener, &manager.end)) {
+        old_hear(&manager.end);
+        old_say(&manager.end, "{\"type\":\"error\",\"seq\":1,"
+                              "\"payload\":{\"error\":\"Rate limit exceeded: too much\"}}");
+        old_close(&manager.end, 1001, "Server shutting down");
+        old_hang_up(&manager.end);
+        if (accept_post(&manager)) {
+            old_respond(&manager.end, "400 Bad Request", "{\"detail\":\"SEQUENCE_ERROR\"}");
+            check_fate(&fate, PARLEY_REJECTED);
+        }
+    }
+    old_manager_stop(&manager);
+}
+
 /* ---- An acknowledgement of what was never sent ---- */
 
 static void too_much_over_http(void)
@@ -344,6 +367,7 @@ static const struct check_test tests[] = {
     {"errors in a row refuse none of those behind them", errors_in_a_row},
     {"a rate limit after a pong makes a repeat doubtful", limited_for_a_pong},
     {"a rate limit after nothing but the message does not", limited_alone},
+    {"what was turned away unread did not arrive", limited_and_then_late},
     {"an acknowledgement of what was never sent is a failed attempt", too_much_over_http},
 };
 

@@ -551,84 +551,11 @@ static void posting_never_waits(void)
     sem_destroy(&block.go);
 }
 
-/* ---- One peer's trouble is its own ---- */
-
-/* Connections to it are made, and that is all that ever happens. */
-static int open_abyss(char *url, size_t len)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t address_len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 8) == 0);
-    CHECK(getsockname(fd, (struct sockaddr *)&address, &address_len) == 0);
-    snprintf(url, len, "http://127.0.0.1:%u", ntohs(address.sin_port));
-    return fd;
-}
-
-static void trouble_is_its_own(const char *url_in_trouble)
-{
-    enum { OTHERS = 5000 };
-    struct tally stuck = TALLY_INIT, well = TALLY_INIT;
-    parley_stats stats = {.size = sizeof(stats)};
-    parley_peer_options peer_options;
-    parley_options options;
-    parley_peer bad, good;
-    parley *receiver = receiver_open(0, true), *sender;
-    char url[64];
-
-    parley_on_message(receiver, "test", never, NULL);
-    node_options(&options, "sender");
-    options.workers = 1;
-    sender = node_open(&options);
-    parley_peer_options_init(&peer_options);
-    peer_options.mailbox_messages_max = ROOM;
-    url_of(receiver, url, sizeof(url));
-    CHECK_STATUS(parley_peer_add(sender, "bad", url_in_trouble != NULL ? url_in_trouble : url,
-                                 &peer_options, &bad),
-                 OK);
-    CHECK_U64(fill(sender, bad, "{}", &stuck), ROOM);
-    good = peer_to(sender, receiver, "good", PARLEY_WEBSOCKET_FIRST);
-    for (unsigned n = 0; n < OTHERS; n++) {
-        parley_message message;
-
-        parley_message_init(&message, "fine", "{}", 2);
-        while (parley_send(sender, good, &message, tally_result, &well, NULL) == PARLEY_EAGAIN)
-            sched_yield();
-    }
-    CHECK(check_wait(&well.results, OTHERS));
-    CHECK_U64(well.outcomes[PARLEY_DELIVERED], OTHERS);
-    CHECK_U64(stuck.results, 0);
-    CHECK_STATUS(parley_peer_stats_get(sender, bad, &stats), OK);
-    CHECK_U64(stats.pending, ROOM);
-    CHECK_STATUS(post(sender, bad, "{}", &stuck), EAGAIN);
-    CHECK_STATUS(parley_close(sender), OK);
-    CHECK_STATUS(parley_close(receiver), OK);
-    CHECK_U64(stuck.outcomes[PARLEY_CANCELLED], ROOM);
-}
-
-static void a_slow_peer_holds_up_no_other(void)
-{
-    trouble_is_its_own(NULL);
-}
-
-static void a_dead_peer_holds_up_no_other(void)
-{
-    char url[64];
-    int fd = open_abyss(url, sizeof(url));
-
-    trouble_is_its_own(url);
-    close(fd);
-}
-
 static const struct check_test tests[] = {
     {"order and once hold across fallback, reconnect and resume", order_survives_everything},
     {"one result each, and every snapshot adds up, whatever fails", every_snapshot_adds_up},
     {"delivered means that the handler took it", delivered_means_that_the_handler_took_it},
     {"posting never waits, and each refusal has its reason", posting_never_waits},
-    {"a slow peer holds up no other", a_slow_peer_holds_up_no_other},
-    {"a dead peer holds up no other", a_dead_peer_holds_up_no_other},
 };
 
 CHECK_MAIN("promise", tests)

@@ -304,6 +304,47 @@ static void a_reload_changes_everything_or_nothing(void)
     key_dir_remove();
 }
 
+static void asking_log(parley_log_level level, const char *line, void *user)
+{
+    struct asker *asker = user;
+    parley_peer peer;
+
+    to_stderr(level, line, NULL);
+    if (asker->node != NULL && strstr(line, "trusted") != NULL &&
+        parley_peer_find(asker->node, "a", &peer) != PARLEY_EINVAL)
+        atomic_fetch_add(&asker->asked, 1);
+}
+
+/* It would wait for ever if a lock were held. Keys are told by fingerprint only. */
+static void a_log_may_ask_about_what_it_is_told(void)
+{
+    struct asker asker = {.node = NULL};
+    parley_peer_options peer_options;
+    parley_options options;
+    parley_peer peer;
+
+    if (key_dir_make()) {
+        key_text("c.pub", key_hex(3), 0644);
+        node_options(&options, "me");
+        options.log = asking_log;
+        options.log_user = &asker;
+        options.trusted_keys_dir = key_dir;
+        asker.node = node_open(&options);
+        parley_peer_options_init(&peer_options);
+        peer_options.public_key = key_hex(1);
+        CHECK_STATUS(parley_peer_add(asker.node, "a", NULL, &peer_options, &peer), OK);
+        CHECK_U64(asker.asked, 1);
+        peer_options.public_key = key_hex(4);
+        CHECK_STATUS(parley_peer_add(asker.node, "c", NULL, &peer_options, NULL), ECONFIG);
+        CHECK_U64(asker.asked, 2);
+        key_text("c.pub", key_hex(4), 0644);
+        CHECK_STATUS(reload(asker.node, &options), OK); /* one is lost, one gained */
+        CHECK_U64(asker.asked, 4);
+        parley_close(asker.node);
+    }
+    key_dir_remove();
+}
+
 static parley_verdict reload_here(const parley_incoming *message, char *detail, void *user)
 {
     struct asker *asker = user;
@@ -432,6 +473,7 @@ static const struct check_test tests[] = {
     {"an identity comes from a file or a seed", an_identity_comes_from_a_file_or_a_seed},
     {"a peer with a bad key is not added", a_peer_with_a_bad_key_is_not_added},
     {"a reload changes everything or nothing", a_reload_changes_everything_or_nothing},
+    {"a log may ask about what it is told", a_log_may_ask_about_what_it_is_told},
     {"a worker does not reload", a_worker_does_not_reload},
     {"workers may ask while keys change", workers_may_ask_while_keys_change},
     {"want of memory changes nothing", want_of_memory_changes_nothing},

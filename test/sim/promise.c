@@ -110,14 +110,6 @@ void promise_http_failed(const struct process *process, unsigned to)
 
 /* ---- Results ---- */
 
-/* In the older dialects, what was dropped for lack of memory comes again after what followed
- * it; by their rule, that is too late. */
-static bool out_of_sequence(const struct message_entry *message, const char *detail)
-{
-    return message->older && message->runs == 0 && strcmp(detail, "SEQUENCE_ERROR") == 0 &&
-           sim.nodes[message->stream->to].memory_failed_ns > 0;
-}
-
 static void on_result(const parley_result *result, void *user)
 {
     struct message_entry *message = user;
@@ -149,8 +141,7 @@ static void on_result(const parley_result *result, void *user)
         break;
     case PARLEY_REJECTED:
         if (!message->refused && !message->refused_between &&
-            !transfers_refused(message, result->detail) &&
-            !out_of_sequence(message, result->detail))
+            !transfers_refused(message, result->detail))
             promise_broken("message %u is rejected (%s), but nobody refused it", number,
                            result->detail);
         break;

@@ -154,6 +154,7 @@ struct setup {
     uint32_t turn_us;    /* a worker's, at most */
     bool tiny;           /* sockets and frames have little room */
     bool later;          /* handlers may answer later */
+    bool older;          /* a node knows no parley/1 */
     uint32_t long_bytes; /* a long message has up to so many; 0: there are none */
 };
 
@@ -166,8 +167,9 @@ struct sim {
     bool healed; /* nothing goes wrong any more */
     bool trace;
     uint64_t steps;
-    uint64_t paused_ns; /* longest pause so far: results may be that much late */
-    bool waiting;       /* for parley_drain(), which nothing else that blocks may delay */
+    uint64_t paused_ns;  /* longest pause so far: results may be that much late */
+    uint64_t drained_ns; /* in parley_drain(), which may hold up a close that began before */
+    bool waiting;        /* for parley_drain(), which nothing else that blocks may delay */
     uint32_t breaks[SIM_NODES_MAX][SIM_NODES_MAX]; /* ends of connections and requests */
 };
 

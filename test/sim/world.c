@@ -155,7 +155,7 @@ void process_close(struct host *node)
 {
     struct process *process = node->process;
     parley *runtime = process != NULL ? process->runtime : NULL;
-    uint64_t began_ns = sim.now_ns;
+    uint64_t began_ns = sim.now_ns, held_up_ns = sim.drained_ns;
 
     assert(worker_entered() == NULL);
     if (runtime == NULL)
@@ -163,7 +163,8 @@ void process_close(struct host *node)
     sim_trace("%s: closes", node->id);
     process->runtime = NULL; /* nobody else may use it any more */
     parley_close(runtime);
-    if (sim.now_ns - began_ns > CLOSE_NS_MAX + sim.paused_ns)
+    held_up_ns = sim.drained_ns - held_up_ns;
+    if (sim.now_ns - began_ns > CLOSE_NS_MAX + sim.paused_ns + held_up_ns)
         promise_broken("%s: closing took %.3f s", node->id,
                        (double)(sim.now_ns - began_ns) / 1e9);
     node->process = NULL;
