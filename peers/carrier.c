@@ -147,6 +147,8 @@ void carrier_release(struct peer *peer, bool close)
 /* Whoever is configured to be a parley is never spoken to in an older dialect. */
 static bool unwanted(const struct peer *peer, const struct carrier_note *note)
 {
+    if (peer->encryption != PARLEY_ENCRYPTION_NONE && note->dialect == CONNECTION_PARLEY)
+        return true; /* batches are not encrypted one by one */
     return peer->dialect == PARLEY_DIALECT_PARLEY && note->dialect != CONNECTION_PARLEY;
 }
 
@@ -191,7 +193,7 @@ void carrier_told(struct peer *peer, struct carrier_note *note)
 /* @return false: out of memory, to be tried again */
 static bool send_single(struct peer *peer, struct message *message, uint64_t number)
 {
-    struct json_out out = {.capacity = older_room(message)};
+    struct json_out out = {.capacity = older_room(peer, message)};
     struct carrier_note *note = note_new(&peer->runtime->alloc, CONTROL_CARRIER_FRAME,
                                          peer->link.carrier, out.capacity);
 

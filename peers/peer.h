@@ -187,6 +187,7 @@ struct peer {
     parley_dialect dialect;
     parley_signatures signatures;
     parley_security security_min;
+    parley_encryption encryption;
     uint32_t ttl_ms;
     uint32_t mailbox_messages_max;
     uint64_t mailbox_bytes_max;
@@ -435,7 +436,7 @@ void older_frame(struct peer *peer, const struct json_doc *doc, const char *text
 /** The next message to go out by WebSocket, in a frame of its own; NULL: none. */
 struct message *older_next(struct peer *peer, uint64_t *ret_number);
 /** Bytes that are enough for its frame. */
-size_t older_room(const struct message *message);
+size_t older_room(const struct peer *peer, const struct message *message);
 /** Whether it may go now; if not, the timer is to come back. */
 bool older_turn(struct peer *peer);
 /** Writes its frame and takes it. @return false: out of memory, nothing was written */

@@ -89,7 +89,8 @@ static void on_greeting(struct peer *peer, const struct json_doc *doc)
     if (greeting_read(doc, doc->items, &greeting, &error) != PARLEY_OK)
         link_give_up(peer, 1002, "malformed greeting");
     else if (greeting.parley && peer->runtime->options.parley_protocol &&
-             peer->dialect != PARLEY_DIALECT_MANAGER) {
+             peer->dialect != PARLEY_DIALECT_MANAGER &&
+             peer->encryption == PARLEY_ENCRYPTION_NONE) {
         if (!link_secure(peer, &greeting))
             greeted(peer, doc, &greeting);
     } else

@@ -12,6 +12,7 @@
 
 #include "peers/auth.h"
 #include "peers/envelope.h"
+#include "peers/payload.h"
 #include "peers/peer.h"
 #include "peers/signature.h"
 #include "runtime/clock.h"
@@ -75,7 +76,8 @@ static bool write_single(struct peer *peer, struct message *message, uint64_t nu
     uint8_t nonce[16];
     struct envelope_fields fields;
     struct signed_texts texts;
-    char message_id[37];
+    char message_id[37], *encrypted;
+    bool written;
 
     peer_fields(peer, message, number, clock_wall_us(), &fields);
     random_bytes(&peer->bench->random, nonce, sizeof(nonce));
@@ -84,9 +86,14 @@ static bool write_single(struct peer *peer, struct message *message, uint64_t nu
     fields.version = peer->post.version == POST_1_0 ? "1.0" : "0.3";
     fields.message_id = message_id;
     assert(fields.payload != NULL); /* nothing is outstanding: the front is never a void */
-    if (!peer_sign(peer, &fields, &texts))
+    if (!payload_encrypt_for(peer, &fields, &encrypted))
         return false;
-    envelope_write(out, &fields);
+    written = peer_sign(peer, &fields, &texts);
+    if (written)
+        envelope_write(out, &fields);
+    alloc_free(&peer->runtime->alloc, encrypted);
+    if (!written || out->overflow)
+        return false;
     delivery_take(&peer->delivery, &message->delivery);
     peer->post.last = number;
     return true;
@@ -111,7 +118,8 @@ static bool keep_body(struct peer *peer, const struct json_out *out)
 
 static size_t body_room(const struct peer *peer, const struct message *message)
 {
-    size_t alone = message->delivery.bytes + FRAME_OVERHEAD;
+    size_t alone = message->delivery.bytes + FRAME_OVERHEAD +
+                   payload_bytes_for(peer, message->payload_len) - message->payload_len;
     size_t most = peer->post.batch_bytes > alone ? peer->post.batch_bytes : alone;
 
     return most < peer->bench->scratch_bytes ? most : peer->bench->scratch_bytes;
@@ -211,8 +219,9 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
 
     out->capacity = body_room(peer, message);
     post->kind = post_seals(peer) ? POST_SEALED : POST_PLAIN;
-    post->batch =
-        (post->parley || post->kind == POST_SEALED) && peer->runtime->options.parley_protocol;
+    post->batch = (post->parley || post->kind == POST_SEALED) &&
+                  peer->encryption == PARLEY_ENCRYPTION_NONE &&
+                  peer->runtime->options.parley_protocol;
     post->first = number;
     post->unnumbered = !post->batch && post->version != POST_1_0;
     peer->delivery.recognises = post->parley && !post->unnumbered;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "peers/carrier.h"
+#include "peers/payload.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
 
@@ -55,7 +56,9 @@ struct transport_choice peer_choose(const struct peer *peer,
     };
 
     choice = choose_around(peer, &facts);
-    if (choice.route == ROUTE_FAIL && too_large)
+    if (choice.route == ROUTE_FAIL && !payload_possible(peer))
+        choice.reason = "encryption is asked for, and there is no key or session for it";
+    else if (choice.route == ROUTE_FAIL && too_large)
         choice.reason = "larger than an older WebSocket server takes (1 MiB)";
     return choice;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "peers/connection.h"
+#include "peers/payload.h"
 #include "peers/peer.h"
 #include "peers/secure.h"
 #include "peers/trust.h"
@@ -20,7 +21,8 @@ static uint64_t now_ns(const struct peer *peer)
 
 bool peer_may_seal(const struct peer *peer)
 {
-    return peer->dialect != PARLEY_DIALECT_MANAGER &&
+    return peer->encryption == PARLEY_ENCRYPTION_NONE &&
+           peer->dialect != PARLEY_DIALECT_MANAGER &&
            peer->dialect != PARLEY_DIALECT_SERVICE && secure_wanted(peer->runtime, peer->id);
 }
 
@@ -35,6 +37,8 @@ bool peer_sealed(const struct peer *peer, enum route route)
 
 bool peer_permits(const struct peer *peer)
 {
+    if (!payload_possible(peer))
+        return false;
     switch (peer->security_min) {
     case PARLEY_SECURITY_OFF:
         return true;
