@@ -119,7 +119,7 @@ void connection_older_answered(struct inbound_request *request)
     else if (request->code == 200)
         acknowledge(connection, (struct single *)request);
     else
-        ws_close(connection->ws, 1013, "out of memory");
+        ws_close(connection->ws, 1013, "try again later");
 }
 
 /* ---- Who it is ---- */
@@ -251,6 +251,11 @@ static void refuse_size(struct connection *connection, uint64_t number)
     connection_refuse_number(connection, number, text);
 }
 
+static bool is_numbered(const struct envelope *envelope)
+{
+    return envelope->number != 0 && envelope->session_id[0] != '\0';
+}
+
 static void on_message(struct connection *connection, const struct json_doc *doc,
                        enum frame_kind kind, const char *text, size_t len)
 {
@@ -280,10 +285,13 @@ static void on_message(struct connection *connection, const struct json_doc *doc
         return;
     }
     /* what has no number must not take one of a session's */
-    single = single_new(connection, envelope.number != 0 ? envelope.session_id : "", len);
+    single = single_new(connection, is_numbered(&envelope) ? envelope.session_id : "", len);
+    if (single == NULL && is_numbered(&envelope)) {
+        ws_close(connection->ws, 1013, "try again later"); /* see session_refuse_frame() */
+        return;
+    }
     if (single == NULL) {
-        connection_refuse_number(connection, envelope.number,
-                                 "Rate limit exceeded: too much unanswered");
+        connection_refuse(connection, "Rate limit exceeded: too much unanswered");
         return;
     }
     note_answer(single, doc, &envelope, by_id);

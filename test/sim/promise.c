@@ -179,6 +179,16 @@ static bool by_websocket_only(const struct stream *stream)
            PARLEY_WEBSOCKET_ONLY;
 }
 
+/* Nobody closes what an older sender has given up: it stays owed. */
+static bool may_owe(const struct message_entry *message)
+{
+    struct stream *stream = message->stream;
+
+    if (!by_websocket_only(stream))
+        return false;
+    return !message->older || ++stream->owed < sim.setup.options[stream->to].in_flight_max;
+}
+
 static void plan_message(struct message_entry *message, uint32_t drawn)
 {
     struct chance chance = {drawn};
@@ -193,7 +203,7 @@ static void plan_message(struct message_entry *message, uint32_t drawn)
         message->plan = PLAN_LATER_REJECT;
     else if (kind < 175 && sim.setup.later)
         message->plan = PLAN_STALL;
-    else if (kind < 200 && sim.setup.later && by_websocket_only(message->stream))
+    else if (kind < 200 && sim.setup.later && may_owe(message))
         message->plan = PLAN_NEVER;
     message->delay_ms = chance_below(&chance, chance_in(&chance, 800) ? 50 : 3000);
 }
