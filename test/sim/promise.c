@@ -348,17 +348,16 @@ void promise_unstall(void)
 }
 
 /* Runs follow the order of posts, but for long messages, which among themselves do; in one
- * life of the receiver a message runs once; unless it is an older peer or seemed to be one:
- * then the result says so. */
+ * life of the receiver a message runs once; unless it was sent without a number, to what
+ * seemed to be an older peer: then the result says so. */
 static void check_order(struct message_entry *message, const struct process *process)
 {
     struct stream *stream = message->stream;
     uint32_t number = ledger_number(message), before;
     bool overtaken = transfers_may_be_overtaken(message);
 
-    if (message->oldest_form || message->older) {
-        if (message->runs > 0 && (message->oldest_form || message->run_life == process->life))
-            message->twice = true;
+    if (message->oldest_form) {
+        message->twice = message->twice || message->runs > 0;
         return;
     }
     if (message->runs > 0 && message->run_life == process->life)
@@ -422,7 +421,7 @@ parley_verdict promise_handle(const parley_incoming *incoming, char *detail, voi
               incoming->redelivered ? ", redelivered" : "");
     transfers_content(message, incoming);
     check_order(message, process);
-    if (message->runs > 0 && !message->oldest_form && !message->older)
+    if (message->runs > 0 && !message->oldest_form)
         check_second_run(message, incoming);
     message->runs++;
     message->run_life = process->life;
