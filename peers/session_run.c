@@ -115,7 +115,7 @@ static enum receive_decision take(struct session *session, const struct json_doc
     } else if (envelope.is_void) {
         receive_finish(&session->receive, number, NULL);
     } else if (envelope.payload_len > session->runtime->options.message_bytes_max) {
-        session_refuse(session, number, "message exceeds message_bytes_max");
+        session_refuse(session, number, CHUNK_TOO_LARGE);
     } else {
         envelope.number = number;
         session_run_handler(session, &envelope, number, transport);
