@@ -78,6 +78,7 @@ struct connection {
     bool ack_due, closed;
     size_t acks_bytes;          /* of the next, what stands among the outgoing */
     _Atomic(bool) gone;         /* as `closed`, for the owners of sessions */
+    _Atomic(bool) refused;      /* a numbered message found no room: no later one is taken */
     _Atomic(size_t) told_bytes; /* acknowledgements told from afar and not yet written */
 };
 

@@ -179,6 +179,10 @@ void session_answer_detail(struct inbound_request *request, unsigned code, const
 void session_answer_ack(struct inbound_request *request, unsigned code);
 /** A single message was taken. */
 void session_answer_received(struct inbound_request *request);
+/** Ends the connection over a message in a frame of its own that there was no room for. */
+void session_refuse_frame(struct inbound_request *request);
+/** It came after such a message. */
+bool session_frame_refused(const struct inbound_request *request);
 /** 429, to be tried again at `at_ns`. */
 void session_answer_limited(struct inbound_request *request, uint64_t at_ns);
 

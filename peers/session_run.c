@@ -115,7 +115,7 @@ static enum receive_decision take(struct session *session, const struct json_doc
     } else if (envelope.is_void) {
         receive_finish(&session->receive, number, NULL);
     } else if (envelope.payload_len > session->runtime->options.message_bytes_max) {
-        session_refuse(session, number, "message exceeds message_bytes_max");
+        session_refuse(session, number, CHUNK_TOO_LARGE);
     } else {
         envelope.number = number;
         session_run_handler(session, &envelope, number, transport);
@@ -258,6 +258,10 @@ static void refuse_text(struct inbound_request *request)
 {
     struct json_out out = session_scratch(request->session);
 
+    if (request->kind == INBOUND_SINGLE) {
+        session_refuse_frame(request); /* whether it has a number is not known */
+        return;
+    }
     if (request->kind != INBOUND_FRAME) {
         session_answer_detail(request, 503, "try again later");
         return;
@@ -305,6 +309,10 @@ bool session_handle(struct session *session, struct inbound_request *request,
             *seat_of(session, request) = NULL;
         return true;
     }
+    if (session_frame_refused(request)) {
+        session_refuse_frame(request);
+        return true;
+    }
     if (doc == NULL && bench_scan(session->bench, request->text, request->len,
                                   BATCH_RECORD_DEPTH, BATCH_LEVELS) != PARLEY_OK) {
         refuse_text(request);
@@ -336,7 +344,7 @@ void session_ask(struct inbound_request *request, const struct json_doc *doc, co
         if (request->text == NULL) {
             request->control.kind = CONTROL_ANSWER;
             request->code = request->kind == INBOUND_FRAME ? CLOSE_TRY_LATER : 503;
-            inbound_answer(request);
+            inbound_answer(request); /* a frame without its text ends the connection */
             return;
         }
         memcpy(request->text, text, len);
