@@ -60,8 +60,31 @@ static void a_batch_without_messages_is_no_void(void)
     world_close(&world);
 }
 
+static void a_fresh_copy_takes_no_session_over(void)
+{
+    const uint64_t now_us = clock_wall_us();
+    struct client alice, impostor;
+    struct world world;
+    struct said said;
+
+    world_open(&world, PARLEY_SIGNATURES_REQUIRED);
+    client_open(&alice, world.node, "?entity_id=alice&session_id=" SESSION);
+    client_say(&alice, "%s", batch_text(&world, &said, 1, 2, now_us));
+    CHECK_CONTAINS(client_hear(&alice), "\"ack_seq\":2");
+    client_open(&impostor, world.node, "?entity_id=alice&session_id=" SESSION);
+    client_say(&impostor, "%s", said.text);
+    client_hear(&impostor);
+    client_say(&alice, "%s", batch_text(&world, &said, 3, 1, now_us + 1));
+    CHECK_CONTAINS(client_hear(&alice), "\"ack_seq\":3");
+    client_close(&alice);
+    client_close(&impostor);
+    CHECK_U64(ran(&world), 3);
+    world_close(&world);
+}
+
 static const struct check_test tests[] = {
     {"a batch without messages is no void", a_batch_without_messages_is_no_void},
+    {"a fresh copy takes no session over", a_fresh_copy_takes_no_session_over},
 };
 
 CHECK_MAIN("copies of signed frames", tests)
