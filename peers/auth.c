@@ -183,6 +183,15 @@ const char *auth_header(const struct peer *peer)
     return peer->authorization;
 }
 
+const char *auth_request_header(const struct peer *peer)
+{
+    const char *made = peer->post.authorization;
+
+    if (!peer->identity_token)
+        return peer->authorization;
+    return made != NULL && made[0] != '\0' ? made : NULL;
+}
+
 /* ---- Tokens of our identity ---- */
 
 /* @return PARLEY_OK, `header` then being "" where this node has no identity; PARLEY_ENOMEM */
@@ -228,7 +237,6 @@ parley_status auth_renew(struct peer *peer)
         return status;
     post->token_made_s = now_s();
     post->token_version = version;
-    post->call.headers[0] = post->authorization[0] != '\0' ? post->authorization : NULL;
     return PARLEY_OK;
 }
 

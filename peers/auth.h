@@ -58,6 +58,9 @@ void auth_forget_token(struct peer *peer);
 /** The configured header "Authorization: Bearer …", NULL: none. It stays as it is. */
 const char *auth_header(const struct peer *peer);
 
+/** The same for a peer's own requests, after auth_renew(). */
+const char *auth_request_header(const struct peer *peer);
+
 /** Sees to it that the next posted request, while there is none under way, shows a token of
  * our identity that is not about to expire, where the peer wants one. @return PARLEY_OK;
  *  PARLEY_ENOMEM */

@@ -16,11 +16,12 @@ static inline size_t base64_chars(size_t bytes)
     return (bytes + 2) / 3 * 4;
 }
 
-/** Encodes; `text` holds base64_chars(len), no NUL is added. */
+/** Encodes; `text` holds base64_chars(len), no NUL is added. The bytes may stand at the very
+ * end of what `text` holds. */
 void base64_encode(const char *bytes, size_t len, char *text);
 
-/** Decodes; `bytes` holds len / 4 * 3. @return whether it is base64; if not, what is in
- *  `bytes` is of no use */
+/** Decodes; `bytes` holds len / 4 * 3, and may be `text`. @return whether it is base64; if
+ * not, what is in `bytes` is of no use */
 bool base64_decode(const char *text, size_t len, char *bytes, size_t *ret_len);
 
 #endif

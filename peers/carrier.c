@@ -35,6 +35,7 @@ static void offer_to(struct connection *connection, struct peer *peer)
         return;
     }
     up->dialect = connection->dialect;
+    up->sealed = channel_sealed(connection->channel);
     up->message_bytes = connection->hello.max_message_bytes;
     up->batch_bytes = connection->hello.max_batch_bytes;
     up->in_flight_max = connection->hello.max_in_flight;
@@ -53,7 +54,7 @@ void carrier_offer(struct connection *connection)
         connection->closed || connection->ws->closing)
         return; /* one that is closing would displace the one that took its place */
     /* what is for a peer goes to nobody who just bears its name, where names are proven */
-    if (connection_unproven(connection))
+    if (connection_unproven(connection) || !connection_permitted(connection))
         return;
     registry_lock(registry);
     peer = registry_find(registry, connection->entity);
@@ -146,6 +147,8 @@ void carrier_release(struct peer *peer, bool close)
 /* Whoever is configured to be a parley is never spoken to in an older dialect. */
 static bool unwanted(const struct peer *peer, const struct carrier_note *note)
 {
+    if (peer->encryption != PARLEY_ENCRYPTION_NONE && note->dialect == CONNECTION_PARLEY)
+        return true; /* batches are not encrypted one by one */
     return peer->dialect == PARLEY_DIALECT_PARLEY && note->dialect != CONNECTION_PARLEY;
 }
 
@@ -159,6 +162,7 @@ static void take_up(struct peer *peer, struct carrier_note *note)
     }
     carrier_release(peer, false);
     peer->link.carrier = note->connection;
+    peer->link.carrier_sealed = note->sealed;
     peer->link.carrier_gone = note;
     peer->link.message_bytes = note->message_bytes;
     link_carried(peer, note->dialect, note->batch_bytes, note->in_flight_max);
@@ -189,7 +193,7 @@ void carrier_told(struct peer *peer, struct carrier_note *note)
 /* @return false: out of memory, to be tried again */
 static bool send_single(struct peer *peer, struct message *message, uint64_t number)
 {
-    struct json_out out = {.capacity = older_room(message)};
+    struct json_out out = {.capacity = older_room(peer, message)};
     struct carrier_note *note = note_new(&peer->runtime->alloc, CONTROL_CARRIER_FRAME,
                                          peer->link.carrier, out.capacity);
 

@@ -28,6 +28,7 @@ struct carrier_note {
         in_flight_max; /* with _UP: what the other side takes */
     unsigned code;     /* with _DOWN: the close code that came */
     bool close;        /* with _GONE: nobody needs the connection any more */
+    bool sealed;       /* with _UP: its frames are */
     size_t len;
     char text[]; /* with _ACK, _FRAME */
 };

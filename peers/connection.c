@@ -109,7 +109,8 @@ struct ws *connection_accept(const struct ws_upgrade *upgrade, unsigned *ret_ref
     return connection->ws;
 }
 
-struct connection *connection_on_link(struct bench *bench, struct ws *ws, const char *entity)
+struct connection *connection_on_link(struct bench *bench, struct ws *ws,
+                                      struct channel *channel, const char *entity)
 {
     struct connection *connection = alloc_zeroed(&bench->runtime->alloc, sizeof(*connection));
 
@@ -117,6 +118,8 @@ struct connection *connection_on_link(struct bench *bench, struct ws *ws, const 
         return NULL;
     connection->bench = bench;
     connection->ws = ws;
+    connection->channel = channel;
+    connection->proven = channel_sealed(channel);
     connection->greeted = true; /* the peer does that */
     memcpy(connection->entity, entity, sizeof(connection->entity));
     return connection;
@@ -135,8 +138,10 @@ static void free_when_done(struct connection *connection)
         alloc_free(alloc, outgoing);
         outgoing = next;
     }
-    if (connection->ws == &connection->accepted)
+    if (connection->ws == &connection->accepted) {
+        channel_free(connection->channel);
         leave(connection);
+    }
     alloc_free(alloc, connection);
 }
 
@@ -239,7 +244,7 @@ void connection_opened(struct ws *ws)
 
     /* one that still has to prove who it is takes no session over by naming it */
     if (connection->entity[0] != '\0' && connection->session_id[0] != '\0' &&
-        !connection_unproven(connection))
+        !connection_unproven(connection) && !connection_secure_first(connection))
         connection_attach(connection);
     else
         greet(connection);
@@ -270,6 +275,7 @@ void connection_heartbeat(struct connection *connection, uint64_t now_ns)
 
     if (connection->closed || !connection->ws->open)
         return;
+    connection_secure_check(connection);
     if (connection->pauses != 0) { /* its pongs are not read, either */
         connection->pinged_ns = 0;
         if ((connection->pauses & PAUSE_UNREAD) != 0 &&
@@ -321,6 +327,8 @@ static void on_hello(struct connection *connection, const struct json_doc *doc)
         return;
     }
     memcpy(connection->entity, hello.entity_id, sizeof(connection->entity));
+    if (!connection_permitted(connection))
+        return;
     connection->dialect = CONNECTION_PARLEY;
     connection->hello = hello;
     connection->hello.rejected = NULL;
@@ -331,6 +339,9 @@ static void on_frame(struct connection *connection, const struct json_doc *doc,
                      const char *data, size_t len)
 {
     switch (frame_kind(doc, doc->items)) {
+    case FRAME_HANDSHAKE:
+        connection_step(connection, doc);
+        break;
     case FRAME_BATCH:
         if (older(connection))
             connection_refuse(connection, "Unknown message format");
@@ -368,11 +379,8 @@ void connection_received(struct ws *ws, char *data, size_t len, bool binary)
 
     if (connection->ws->closing || connection->close_code != 0)
         return;
-    if (binary) {
-        bench->counts.protocol_errors++;
-        ws_close(ws, 1003, "binary frame");
+    if (!connection_unseal(connection, &data, &len, binary))
         return;
-    }
     switch (bench_scan_frame(bench, data, len)) {
     case PARLEY_OK:
         on_frame(connection, &bench->doc, data, len);
@@ -393,12 +401,12 @@ static bool write_outgoing(struct connection *connection, struct ws_batch *batch
 {
     struct outgoing *outgoing = connection->first;
     size_t room;
-    char *payload = ws_frame_begin(batch, outgoing->len, &room);
+    char *payload = channel_frame_begin(connection->channel, batch, outgoing->len, &room);
 
     if (payload == NULL)
         return false;
     memcpy(payload, outgoing->text, outgoing->len);
-    ws_frame_end(batch, WS_TEXT, outgoing->len);
+    channel_frame_end(connection->channel, batch, outgoing->len);
     connection->first = outgoing->next;
     connection->unread_bytes -= sizeof(*outgoing) + outgoing->len;
     connection->moved_ns = worker_now_ns(connection->bench->worker);
@@ -414,17 +422,20 @@ static void write_ack(struct connection *connection, struct ws_batch *batch)
     do {
         struct json_out out = {0};
 
-        out.buffer = ws_frame_begin(batch, CONTROL_FRAME_ROOM, &out.capacity);
+        out.buffer =
+            channel_frame_begin(connection->channel, batch, CONTROL_FRAME_ROOM, &out.capacity);
         if (out.buffer == NULL)
             return; /* the next fill begins anew: telling twice does no harm */
         from = session_write_ack(connection->session, from, &out);
-        ws_frame_end(batch, WS_TEXT, out.len);
+        channel_frame_end(connection->channel, batch, out.len);
     } while (from != 0);
     connection->ack_due = false;
 }
 
 void connection_write(struct connection *connection, struct ws_batch *batch)
 {
+    if (connection->ws == &connection->accepted && !channel_write(connection->channel, batch))
+        return;
     if (!connection->greeted)
         return;
     while (connection->first != NULL && write_outgoing(connection, batch))
@@ -444,4 +455,6 @@ void connection_fill(struct ws *ws, struct ws_batch *batch)
 
     connection_write(connection, batch);
     connection->bench->counts.wire_bytes_out += batch->used;
+    if (connection->channel != NULL && connection->channel->state == CHANNEL_BROKEN)
+        ws_close(ws, 1011, "cannot seal");
 }

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "peers/channel.h"
+#include "peers/secure.h"
 #include "peers/session.h"
 #include "transport/transport.h"
 
@@ -42,6 +44,8 @@ struct connection {
     char entity[ENVELOPE_ID_MAX + 1];          /* "" until it says who it is */
     char session_id[ENVELOPE_SESSION_MAX + 1]; /* of the session it carries; "" none yet */
     struct session *session;                   /* referenced; NULL: none yet */
+    struct channel *channel; /* connection_secure.c, or the peer's own; NULL: not sealed */
+    struct secure_minimum minimum;  /* asked of `entity` */
     struct inbound_request *detach; /* made with the attachment: leaving cannot fail */
     struct outgoing *first, *last;
     /* older dialects: where a newer connection of the same entity replaces this one */
@@ -93,8 +97,10 @@ void connection_received(struct ws *ws, char *data, size_t len, bool binary);
 void connection_fill(struct ws *ws, struct ws_batch *batch);
 void connection_closed(struct ws *ws, const struct ws_closed *why);
 
-/** The inbound half of a WebSocket that a peer of ours opened. @return NULL: out of memory */
-struct connection *connection_on_link(struct bench *bench, struct ws *ws, const char *entity);
+/** The inbound half of a WebSocket that a peer of ours opened, and its channel. @return NULL:
+ *  out of memory */
+struct connection *connection_on_link(struct bench *bench, struct ws *ws,
+                                      struct channel *channel, const char *entity);
 
 /**
  * Any frame of an older dialect has arrived on it; what it asks for is answered on the same
@@ -147,8 +153,23 @@ void connection_answered(struct inbound_request *request);
  *   connection_session.c  its session
  *   connection_older.c    the older dialects
  *   connection_flow.c     when nothing is read from it
+ *   connection_secure.c   its security session
  */
 
+/** Whether what `entity` says may be heard on it as it is; if not, it closes. */
+bool connection_permitted(struct connection *connection);
+
+/** Whether it must not attach before a handshake. */
+bool connection_secure_first(struct connection *connection);
+
+/** Opens a frame. @return false: it is nothing for the reader, or the connection has ended */
+bool connection_unseal(struct connection *connection, char **data, size_t *len, bool binary);
+
+/** A step of a handshake has come. */
+void connection_step(struct connection *connection, const struct json_doc *doc);
+
+/** Closes what cannot be sealed any more, or has had its keys for too long. */
+void connection_secure_check(struct connection *connection);
 /** What has been proven of who is at the other end. */
 static inline enum guard_caller connection_caller(const struct connection *connection)
 {
@@ -213,6 +234,9 @@ void connection_refuse_number(struct connection *connection, uint64_t number,
 
 /** Attaches to the session named, whose answer is the greeting; without one it closes. */
 void connection_attach(struct connection *connection);
+
+/** Asks the session that it is attached to for the greeting once more. */
+void connection_greet_again(struct connection *connection);
 
 /** Everything outgoing has been written: a session elsewhere may tell more. */
 void connection_told(struct connection *connection);

@@ -146,6 +146,8 @@ static bool introduce(struct connection *connection, const char *sender, uint64_
     }
     if (sender != connection->entity)
         memcpy(connection->entity, sender, strlen(sender) + 1);
+    if (!connection_permitted(connection))
+        return false;
     if (connection->dialect != CONNECTION_UNKNOWN)
         return true;
     connection->dialect = dialect;
@@ -420,6 +422,7 @@ void connection_frame(struct connection *connection, const struct json_doc *doc,
     case FRAME_HEARTBEAT_PONG:
     case FRAME_STATUS_CONNECTED:
     case FRAME_READY:
+    case FRAME_HANDSHAKE:
     case FRAME_ACK:
     case FRAME_ERROR:
         break;

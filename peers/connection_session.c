@@ -87,6 +87,12 @@ void connection_attach(struct connection *connection)
         ws_close(connection->ws, 1013, "too many sessions");
 }
 
+void connection_greet_again(struct connection *connection)
+{
+    if (!ask(connection, INBOUND_ATTACH, NULL, NULL, 0, false))
+        ws_close(connection->ws, 1013, "out of memory");
+}
+
 /* Gives back the connection's reference to a session, too. */
 static void detach(struct connection *connection, struct inbound_request **detachment)
 {
@@ -207,6 +213,8 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
         ws_close(connection->ws, 1013, "too many sessions");
         return;
     }
+    if (!connection_permitted(connection))
+        return;
     connection->dialect = CONNECTION_PARLEY;
     if (connection_limited(connection))
         connection_hold(connection, data, len);

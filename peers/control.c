@@ -53,6 +53,7 @@ enum frame_kind frame_kind(const struct json_doc *doc, const struct json_item *r
         {"pong", FRAME_PONG},
         {"BYE", FRAME_BYE},
         {"READY", FRAME_READY},
+        {"handshake", FRAME_HANDSHAKE},
         {"capability_exchange", FRAME_CAPABILITIES},
     };
     const struct json_item *type;
@@ -142,6 +143,8 @@ static void put_ours(struct json_out *out, const struct greeting *greeting,
     put_limit(out, ",\"max_message_bytes\":", greeting->max_message_bytes);
     put_limit(out, ",\"max_batch_bytes\":", greeting->max_batch_bytes);
     put_limit(out, ",\"max_in_flight\":", greeting->max_in_flight);
+    if (greeting->handshakes)
+        json_put_text(out, ",\"handshake\":\"1.1\"");
     if (greeting->peer_session_id[0] == '\0')
         return;
     json_put_text(out, ",\"peer_session_id\":");
@@ -274,6 +277,7 @@ parley_status greeting_read(const struct json_doc *doc, const struct json_item *
     if (status != PARLEY_OK)
         return status;
     ret_greeting->parley = lists_parley(doc, payload);
+    ret_greeting->handshakes = wire_is(doc, wire_member(doc, payload, "handshake"), "1.1");
     return read_rejected(doc, payload, &ret_greeting->rejected, ret_error);
 }
 

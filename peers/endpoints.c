@@ -11,21 +11,45 @@
 #include <string.h>
 
 #include "peers/auth.h"
+#include "peers/endpoints_secure.h"
 #include "peers/envelope.h"
 #include "peers/peer.h"
+#include "peers/secure.h"
 #include "peers/stats.h"
 #include "peers/wire.h"
 #include "runtime/clock.h"
+
+/* In the scratch buffer, where no answer to /messages stands. */
+static void seal(struct bench *bench, struct http_reply *reply)
+{
+    static const char failed[] = "{\"detail\":\"ENCRYPTION_NOT_READY\"}";
+
+    if (reply->body_len + SEAL_OVERHEAD <= bench->scratch_bytes) {
+        memcpy(bench->scratch + SEAL_HEADER_BYTES, reply->body, reply->body_len);
+        if (endpoints_seal(&bench->sealing, bench->scratch, reply->body_len)) {
+            reply->content_type = "application/octet-stream";
+            reply->body = bench->scratch;
+            reply->body_len += SEAL_OVERHEAD;
+            return;
+        }
+    }
+    reply->code = 503;
+    reply->body = failed;
+    reply->body_len = sizeof(failed) - 1;
+}
 
 static void respond_later(struct http_exchange *exchange, unsigned code, const char *body,
                           size_t len, uint32_t retry_after_s)
 {
     struct http_reply reply = {
         .code = code, .body = body, .body_len = len, .retry_after_s = retry_after_s};
+    struct bench *bench = bench_of(exchange->worker);
 
+    if (bench->sealing.session != NULL)
+        seal(bench, &reply);
     if ((code == 503 || code == 429) && retry_after_s == 0)
         reply.retry_after_s = 1;
-    bench_of(exchange->worker)->counts.http_requests_accepted++;
+    bench->counts.http_requests_accepted++;
     http_respond(exchange, &reply);
 }
 
@@ -68,12 +92,14 @@ void endpoints_answered(struct inbound_request *request)
     struct http_exchange *exchange = request->exchange;
 
     if (exchange != NULL) {
+        bench_of(exchange->worker)->sealing = request->sealing;
         exchange->user = NULL;
         if (request->text != NULL)
             respond_later(exchange, request->code, request->text, request->len,
                           request->retry_after_s);
         else
             respond_detail(exchange, 503, "out of memory");
+        request->origin->sealing.session = NULL; /* the request's to release */
     }
     inbound_free(request);
 }
@@ -105,6 +131,15 @@ static bool within_limit(struct http_exchange *exchange, const char *sender,
     bench->counts.rate_limited++;
     respond_later(exchange, 429, body, sizeof(body) - 1, limit_wait_s(now_ns, at_ns));
     return false;
+}
+
+/* What a peer must seal is not taken otherwise. */
+static bool permitted(const struct bench *bench, const char *sender)
+{
+    struct secure_minimum minimum = {0};
+
+    return bench->sealing.session != NULL ||
+           secure_minimum(bench->runtime, &minimum, sender) != PARLEY_SECURITY_SEALED;
 }
 
 /* What a request says of itself, and what of it is proven. */
@@ -140,6 +175,8 @@ static void hand_over(struct http_exchange *exchange, const struct posted *poste
     request->unplaced = posted->unplaced;
     request->proof = posted->proof;
     request->exchange = exchange;
+    request->sealing = bench->sealing;
+    bench->sealing.session = NULL;
     exchange->user = &request->exchange;
     session_ask(request, &bench->doc, exchange->body, exchange->body_len);
 }
@@ -153,6 +190,8 @@ static bool may_be(struct http_exchange *exchange, const char *sender)
                                          : "Missing required field: sender_id");
     else if (!may_send_as(bench_of(exchange->worker), sender))
         respond_detail(exchange, 403, "Forbidden");
+    else if (!permitted(bench_of(exchange->worker), sender))
+        respond_detail(exchange, 403, "ENCRYPTION_NOT_READY");
     else
         return true;
     return false;
@@ -177,6 +216,54 @@ static bool scan_body(struct http_exchange *exchange, uint32_t levels)
     else if (status != PARLEY_OK)
         respond_detail(exchange, 400, "Invalid JSON");
     return status == PARLEY_OK;
+}
+
+static void respond_secure(struct http_exchange *exchange, const struct secure_answer *answer)
+{
+    struct http_reply reply = {.code = answer->code,
+                               .content_type =
+                                   answer->sealed ? "application/octet-stream" : NULL,
+                               .body = answer->body,
+                               .body_len = answer->len};
+
+    bench_of(exchange->worker)->counts.http_requests_accepted++;
+    http_respond(exchange, &reply);
+}
+
+static void post_step(struct http_exchange *exchange)
+{
+    struct bench *bench = bench_of(exchange->worker);
+    struct handshake_message message;
+    struct secure_answer answer;
+
+    if (handshake_message_read(&bench->doc, bench->doc.items, &message) != PARLEY_OK)
+        respond_detail(exchange, 400, "Unknown message format");
+    else if (!may_send_as(bench, message.sender_id))
+        respond_detail(exchange, 403, "Forbidden");
+    else if (within_limit(exchange, message.sender_id, handshake_step_name(message.step))) {
+        endpoints_step(bench, &message, &answer);
+        respond_secure(exchange, &answer);
+    }
+}
+
+/* @return false: it is answered */
+static bool unseal(struct http_exchange *exchange)
+{
+    struct bench *bench = bench_of(exchange->worker);
+    struct secure_answer answer;
+
+    if (!endpoints_unseal(bench, exchange->parley_session, exchange->body, &exchange->body_len,
+                          &bench->sealing, &answer)) {
+        respond_secure(exchange, &answer);
+        return false;
+    }
+    if (!may_send_as(bench, bench->sealing.session->entity)) {
+        respond_detail(exchange, 403, "Forbidden");
+        return false;
+    }
+    memcpy(bench->caller.sub, bench->sealing.session->entity, sizeof(bench->caller.sub));
+    bench->caller.proven = true;
+    return true;
 }
 
 static void post_envelope(struct http_exchange *exchange, const struct envelope *envelope)
@@ -212,7 +299,9 @@ static void post_message(struct http_exchange *exchange)
 
     if (!scan_body(exchange, ENVELOPE_LEVELS))
         return;
-    if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK)
+    if (frame_kind(doc, doc->items) == FRAME_HANDSHAKE)
+        post_step(exchange);
+    else if (envelope_read(doc, doc->items, &envelope, &error) != PARLEY_OK)
         respond_detail(exchange, 400, error.text);
     else if (envelope.payload_len >
              bench_of(exchange->worker)->runtime->options.message_bytes_max)
@@ -244,7 +333,7 @@ static bool batch_sender(const struct bench *bench, const struct batch *batch,
     return true;
 }
 
-static void post_messages(struct http_exchange *exchange)
+static void post_batch(struct http_exchange *exchange)
 {
     const struct json_doc *doc = &bench_of(exchange->worker)->doc;
     struct bench *bench = bench_of(exchange->worker);
@@ -274,6 +363,15 @@ static void post_messages(struct http_exchange *exchange)
         hand_over(exchange, &posted);
     else
         refuse_unproven(exchange, status, &error);
+}
+
+static void post_messages(struct http_exchange *exchange)
+{
+    struct bench *bench = bench_of(exchange->worker);
+
+    if (exchange->parley_session[0] == '\0' || unseal(exchange))
+        post_batch(exchange);
+    endpoints_sealed(bench, &bench->sealing); /* unless it went with the request */
 }
 
 /* ---- What a node says of itself ---- */

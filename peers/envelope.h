@@ -142,6 +142,7 @@ enum frame_kind {
     FRAME_HEARTBEAT_PONG,
     FRAME_READY,
     FRAME_BYE,
+    FRAME_HANDSHAKE, /* a step: handshake_message.h */
     FRAME_OTHER,
 };
 
@@ -160,6 +161,7 @@ struct greeting {
     char entity_id[ENVELOPE_ID_MAX + 1];
     char session_id[ENVELOPE_SESSION_MAX + 1]; /* the greeter's own sending session, "" none */
     bool parley;                               /* lists PARLEY_CAPABILITY */
+    bool handshakes;                           /* takes part in handshakes */
     uint64_t max_message_bytes, max_batch_bytes, max_in_flight; /* 0: not said */
     /* about the other side's session, as the greeter has received it */
     char peer_session_id[ENVELOPE_SESSION_MAX + 1];

@@ -422,6 +422,7 @@ static void set_options(struct peer *peer, const parley_peer_options *options)
     peer->dialect = options->dialect;
     peer->signatures = options->signatures;
     peer->security_min = options->security_min;
+    peer->encryption = options->encryption;
     peer->link.paced = options->pace;
     pace_init(&peer->link.pace, options->rate_burst != 0 ? options->rate_burst : MANAGER_BURST,
               options->rate_per_min != 0 ? options->rate_per_min : MANAGER_PER_MIN);

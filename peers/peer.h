@@ -11,6 +11,7 @@
  *   peer_route.c      the choice of a transport, and what it leads to
  *   peer_link.c       its WebSocket: dialling, heartbeat, loss, backoff
  *   peer_frames.c     what the WebSocket carries: greeting, batches, acknowledgements
+ *   peer_secure.c     its security session: handshake, sealed frames, new keys
  *   peer_older.c      the same in the older dialects, one message a frame
  *   peer_http.c       requests out, the pace towards older peers
  *   peer_answer.c     answers in, retries, the fallback to "0.3"
@@ -26,6 +27,7 @@
 
 #include "parley.h"
 #include "peers/breaker.h"
+#include "peers/channel.h"
 #include "peers/connection.h"
 #include "peers/delivery.h"
 #include "peers/envelope.h"
@@ -97,7 +99,10 @@ struct link {
     uint32_t in_flight_max;     /* and unacknowledged */
     struct connection *carrier; /* a peer without a URL: the connection it opened to us */
     struct carrier_note *carrier_gone;
+    bool carrier_sealed;
     struct connection *inbound;       /* what the other side sends over our WebSocket */
+    struct channel *channel;          /* peer_secure.c; NULL: what is said is not sealed */
+    uint64_t unsecured_until_ns;      /* a handshake came to nothing: not before */
     char entity[ENVELOPE_ID_MAX + 1]; /* as the other side greeted */
     enum connection_dialect dialect;  /* of this connection, decided when it was opened */
     bool displaced;    /* the peer closed in favour of a newer connection: do not fight it */
@@ -117,6 +122,13 @@ enum post_version {
     POST_0_3,     /* that was taken, or is configured */
 };
 
+/** What the request under way is. */
+enum post_kind {
+    POST_PLAIN,
+    POST_STEP,   /* of a handshake: peer_post_secure.c */
+    POST_SEALED, /* a batch */
+};
+
 /** The peer's HTTP request. */
 struct post {
     struct http_call call;
@@ -134,8 +146,11 @@ struct post {
     char *body;
     size_t body_bytes;
     char *url_message, *url_messages;
-    char *authorization;   /* auth.h: a token of our identity; NULL: none yet */
-    uint64_t token_made_s; /* seconds of the wall clock */
+    struct post_secure *secure; /* peer_post_secure.c: its security session; NULL: none */
+    enum post_kind kind;
+    uint64_t unsecured_until_ns; /* it cannot, or its answers do not arrive: not before */
+    char *authorization;         /* auth.h: a token of our identity; NULL: none yet */
+    uint64_t token_made_s;       /* seconds of the wall clock */
     uint32_t token_version;
     /* older peers */
     bool paced; /* configured so; a parley never is */
@@ -172,6 +187,7 @@ struct peer {
     parley_dialect dialect;
     parley_signatures signatures;
     parley_security security_min;
+    parley_encryption encryption;
     uint32_t ttl_ms;
     uint32_t mailbox_messages_max;
     uint64_t mailbox_bytes_max;
@@ -356,6 +372,32 @@ void link_carried(struct peer *peer, enum connection_dialect dialect, uint64_t b
                   uint64_t in_flight_max);
 void link_carrier_lost(struct peer *peer, unsigned code);
 
+/* peer_secure.c; on the peer's worker */
+
+/** Until what could not be secured, and need not be, is tried again. */
+#define PEER_UNSECURED_NS (60 * NS_PER_S)
+
+/** A plain greeting has come: begins the handshake if there is to be one, gives the connection
+ *  up if there has to be one and cannot. @return whether it did: the greeting is of no use */
+bool link_secure(struct peer *peer, const struct greeting *greeting);
+/** Opens a frame. @return false: it is nothing for the reader, or the connection has ended */
+bool link_unseal(struct peer *peer, char **data, size_t *len, bool binary);
+/** The WebSocket has closed: its session ends. */
+void link_unsecure(struct peer *peer);
+/** A step has come. */
+void link_step(struct peer *peer, const struct json_doc *doc);
+/** Ends what cannot be sealed any more; asks for new keys in time; when that is. */
+void link_secure_timer(struct peer *peer, uint64_t now_ns);
+uint64_t link_secure_next_ns(const struct peer *peer);
+/** Frames have been written. */
+void link_written(struct peer *peer);
+/** Whether a session with it is possible, as far as we know. */
+bool peer_may_seal(const struct peer *peer);
+/** Whether what goes this way now is sealed: it needs no signatures. */
+bool peer_sealed(const struct peer *peer, enum route route);
+/** Whether its security_min allows to send it anything, as far as we know. */
+bool peer_permits(const struct peer *peer);
+
 /* the transport's events for a peer's WebSocket */
 void link_opened(struct ws *ws);
 void link_received(struct ws *ws, char *data, size_t len, bool binary);
@@ -394,7 +436,7 @@ void older_frame(struct peer *peer, const struct json_doc *doc, const char *text
 /** The next message to go out by WebSocket, in a frame of its own; NULL: none. */
 struct message *older_next(struct peer *peer, uint64_t *ret_number);
 /** Bytes that are enough for its frame. */
-size_t older_room(const struct message *message);
+size_t older_room(const struct peer *peer, const struct message *message);
 /** Whether it may go now; if not, the timer is to come back. */
 bool older_turn(struct peer *peer);
 /** Writes its frame and takes it. @return false: out of memory, nothing was written */
@@ -409,6 +451,37 @@ bool older_too_large(const struct peer *peer, const struct delivery_message *mes
 /** Ends what has been silent for too long, lets the pace go on; when this wants to run. */
 void older_timer(struct peer *peer, uint64_t now_ns);
 uint64_t older_next_ns(const struct peer *peer);
+
+/* peer_post_secure.c */
+
+/** Whether the next request has to be a step of a handshake. */
+bool post_step_due(const struct peer *peer);
+/** Writes it. @return false: it failed; post->next_ns is set, or it goes on without */
+bool post_step_write(struct peer *peer, struct json_out *out);
+/** The answer to a step has come. */
+void post_stepped(struct peer *peer);
+/** Writes and posts the next one. */
+void post_step_go(struct peer *peer);
+/** The request is for /messages. */
+bool post_goes_in_batches(const struct peer *peer);
+/** Whether batches go sealed now. */
+bool post_seals(const struct peer *peer);
+/** Seals a batch in place. @return false: no memory, or the session has ended */
+bool post_seal(struct peer *peer, char *frame, size_t text_len);
+/** The request's headers, as its kind wants them. */
+void post_headers(struct peer *peer);
+/** Opens the answer to a sealed request where it stands. @return false: it is not sealed */
+bool post_unseal(struct peer *peer);
+/** The session is of no more use. */
+void post_unsecure(struct peer *peer);
+
+/* peer_answer.c */
+
+/** What an answer's head tells of the peer. */
+void post_learn(struct peer *peer);
+/** A request failed that carried no messages. @param answered it was answered, not as it
+ * should */
+void post_step_failed(struct peer *peer, bool answered, const char *detail);
 
 parley_status post_init(struct peer *peer, const parley_peer_options *options);
 void post_fini(struct peer *peer);

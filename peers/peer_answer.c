@@ -27,6 +27,7 @@ enum verdict {
     VERDICT_OLDER,     /* at once in "0.3" */
     VERDICT_NEWER,     /* at once in "1.0" */
     VERDICT_NO_ANSWER,
+    VERDICT_UNSEALED, /* the answer to a sealed request: nobody knows whose */
 };
 
 static parley_status scan_response(struct peer *peer, uint32_t record_depth)
@@ -131,6 +132,32 @@ static enum verdict judge(const struct peer *peer, const char *detail)
     if (call->code >= 400 && call->code < 500)
         return judge_client_error(peer, detail);
     return wants_older(peer) ? VERDICT_OLDER : VERDICT_AGAIN;
+}
+
+static bool is_acknowledgement(struct peer *peer)
+{
+    const struct json_doc *doc = &peer->bench->doc;
+    struct envelope_error error;
+    struct ack ack;
+
+    return scan_response(peer, ACK_RECORD_DEPTH) == PARLEY_OK &&
+           ack_read(doc, doc->items, &ack, &error) == PARLEY_OK;
+}
+
+/* The code stands outside of the seal: it only says how soon to come again. */
+static enum verdict judge_sealed(struct peer *peer, bool opened, const char *detail)
+{
+    const struct http_call *call = &peer->post.call;
+
+    if (call->status != PARLEY_OK)
+        return VERDICT_NO_ANSWER;
+    if (opened && is_acknowledgement(peer))
+        return VERDICT_ACK;
+    if (call->code == 429)
+        return VERDICT_LIMITED;
+    if (call->code >= 500)
+        return VERDICT_AGAIN;
+    return opened ? judge_client_error(peer, detail) : VERDICT_UNSEALED;
 }
 
 /* ---- Acting ---- */
@@ -252,7 +279,7 @@ static void other_version(struct peer *peer, enum post_version version)
     delivery_lost(&peer->delivery);
 }
 
-static void learn(struct peer *peer)
+void post_learn(struct peer *peer)
 {
     const struct http_call *call = &peer->post.call;
 
@@ -275,6 +302,23 @@ static void smaller(struct peer *peer)
     else
         peer->post.single = true;
     delivery_lost(&peer->delivery);
+}
+
+/* A new session, after a pause. The messages wait as long as their deadlines let them. */
+static void after_unsealed(struct peer *peer)
+{
+    may_have_run(peer);
+    post_unsecure(peer);
+    post_undone(peer);
+    delivery_untry(&peer->delivery);
+    delivery_lost(&peer->delivery);
+    post_wait(peer, peer->runtime->options.http_backoff_ms);
+}
+
+void post_step_failed(struct peer *peer, bool answered, const char *detail)
+{
+    after_failure(peer, answered, detail);
+    peer_flush(peer);
 }
 
 static void act(struct peer *peer, enum verdict verdict, const char *detail)
@@ -318,6 +362,9 @@ static void act(struct peer *peer, enum verdict verdict, const char *detail)
         break;
     case VERDICT_NO_ANSWER:
         after_failure(peer, false, post->call.detail);
+        break;
+    case VERDICT_UNSEALED:
+        after_unsealed(peer);
         break;
     }
     peer_flush(peer); /* while `detail` is there */
@@ -367,15 +414,22 @@ void post_done(struct peer *peer)
     struct post *post = &peer->post;
     enum verdict verdict;
     const char *detail;
+    bool opened;
 
     post->busy = false;
     if (peer->closing || peer->delivery.route != PARLEY_TRANSPORT_HTTP) {
         post_undone(peer);
         return;
     }
+    if (post->kind == POST_STEP) {
+        post_stepped(peer);
+        return;
+    }
+    opened = post->kind == POST_SEALED && post_unseal(peer);
     detail = reason(peer, buffer, sizeof(buffer));
-    learn(peer);
-    verdict = judge(peer, detail);
+    post_learn(peer);
+    verdict =
+        post->kind == POST_SEALED ? judge_sealed(peer, opened, detail) : judge(peer, detail);
     remember(peer, verdict);
     act(peer, verdict, detail);
 }

@@ -79,7 +79,7 @@ size_t peer_write_batch(struct peer *peer, enum route route, uint32_t messages_m
 {
     uint64_t wall_us = clock_wall_us(), number;
     struct message *message = peer_next(peer, route, &number);
-    const struct identity *identity = guard_signs(peer);
+    const struct identity *identity = peer_sealed(peer, route) ? NULL : guard_signs(peer);
     struct envelope_fields fields;
     struct signed_texts texts;
     uint8_t nonce[16];
@@ -121,7 +121,8 @@ bool peer_write_base(struct peer *peer, struct json_out *out)
 {
     uint64_t base = delivery_base(&peer->delivery);
     uint64_t next = base + peer->delivery.outstanding;
-    const struct identity *identity = guard_signs(peer);
+    const struct identity *identity =
+        peer_sealed(peer, ROUTE_WEBSOCKET) ? NULL : guard_signs(peer);
     struct signed_texts texts;
     uint8_t nonce[16];
     struct envelope_fields fields = {

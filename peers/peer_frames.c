@@ -89,9 +89,11 @@ static void on_greeting(struct peer *peer, const struct json_doc *doc)
     if (greeting_read(doc, doc->items, &greeting, &error) != PARLEY_OK)
         link_give_up(peer, 1002, "malformed greeting");
     else if (greeting.parley && peer->runtime->options.parley_protocol &&
-             peer->dialect != PARLEY_DIALECT_MANAGER)
-        greeted(peer, doc, &greeting);
-    else
+             peer->dialect != PARLEY_DIALECT_MANAGER &&
+             peer->encryption == PARLEY_ENCRYPTION_NONE) {
+        if (!link_secure(peer, &greeting))
+            greeted(peer, doc, &greeting);
+    } else
         greeted_by_older(peer, &greeting);
 }
 
@@ -122,7 +124,8 @@ static void on_batch(struct peer *peer, const struct json_doc *doc, const char *
         link->inbound = NULL;
     }
     if (link->inbound == NULL)
-        link->inbound = connection_on_link(peer->bench, &link->ws, link->entity);
+        link->inbound =
+            connection_on_link(peer->bench, &link->ws, link->channel, link->entity);
     if (link->inbound == NULL)
         link_give_up(peer, 1013, "out of memory");
     else
@@ -133,7 +136,13 @@ static void on_batch(struct peer *peer, const struct json_doc *doc, const char *
 static void on_first_frame(struct peer *peer, const struct json_doc *doc, const char *data,
                            size_t len)
 {
-    if (frame_kind(doc, doc->items) == FRAME_STATUS_CONNECTED) {
+    enum frame_kind kind = frame_kind(doc, doc->items);
+
+    if (kind == FRAME_HANDSHAKE) {
+        link_step(peer, doc);
+    } else if (peer->link.channel != NULL && !channel_sealed(peer->link.channel)) {
+        link_give_up(peer, 1002, "the peer does not go on with the handshake");
+    } else if (kind == FRAME_STATUS_CONNECTED) {
         on_greeting(peer, doc);
     } else if (peer->dialect != PARLEY_DIALECT_PARLEY) {
         older_open(peer, "");
@@ -157,8 +166,10 @@ static void on_error(struct peer *peer, const struct json_doc *doc)
     error_read(doc, doc->items, text, sizeof(text));
     log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
     if (is_refusal(text) && older_read_error(doc, doc->items, &number) == REFERENCE_NUMBER &&
-        peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET)
+        peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
         (void)delivery_answer(&peer->delivery, number, PARLEY_REJECTED, 0, text);
+        peer_flush(peer); /* while `text` is there */
+    }
 }
 
 static void on_frame(struct peer *peer, const struct json_doc *doc, const char *data,
@@ -171,6 +182,9 @@ static void on_frame(struct peer *peer, const struct json_doc *doc, const char *
     case FRAME_BATCH:
         if (peer->link.state == LINK_OPEN && peer->link.carrier == NULL)
             on_batch(peer, doc, data, len);
+        break;
+    case FRAME_HANDSHAKE:
+        link_step(peer, doc);
         break;
     case FRAME_ERROR:
         on_error(peer, doc);
@@ -204,12 +218,8 @@ void link_received(struct ws *ws, char *data, size_t len, bool binary)
     struct peer *peer = peer_of(ws);
 
     peer_alive(peer);
-    if (binary) {
-        peer->bench->counts.protocol_errors++;
-        link_give_up(peer, 1003, "binary frame");
-    } else {
+    if (link_unseal(peer, &data, &len, binary))
         link_read(peer, data, len);
-    }
     peer_settle(peer);
 }
 
@@ -228,11 +238,12 @@ static void write_hello(struct peer *peer, struct ws_batch *batch)
 
     snprintf(hello.entity_id, sizeof(hello.entity_id), "%s", peer->runtime->node_id);
     memcpy(hello.session_id, peer->session_id, sizeof(peer->session_id));
-    out.buffer = ws_frame_begin(batch, CONTROL_FRAME_ROOM, &out.capacity);
+    out.buffer =
+        channel_frame_begin(peer->link.channel, batch, CONTROL_FRAME_ROOM, &out.capacity);
     if (out.buffer == NULL)
         return;
     greeting_write_hello(&out, &hello, NULL, 0, clock_wall_us());
-    ws_frame_end(batch, WS_TEXT, out.len);
+    channel_frame_end(peer->link.channel, batch, out.len);
     peer->link.hello_due = false;
 }
 
@@ -254,7 +265,8 @@ static bool write_frame(struct peer *peer, struct ws_batch *batch)
     if (message == NULL)
         return false;
     out.buffer =
-        ws_frame_begin(batch, message->delivery.bytes + CONTROL_FRAME_ROOM, &out.capacity);
+        channel_frame_begin(peer->link.channel, batch,
+                            message->delivery.bytes + CONTROL_FRAME_ROOM, &out.capacity);
     if (out.buffer == NULL)
         return false;
     out.capacity = link_frame_room(peer, message, out.capacity);
@@ -262,7 +274,7 @@ static bool write_frame(struct peer *peer, struct ws_batch *batch)
         ws_frame_drop(batch);
         return false;
     }
-    ws_frame_end(batch, WS_TEXT, out.len);
+    channel_frame_end(peer->link.channel, batch, out.len);
     return true;
 }
 
@@ -270,11 +282,11 @@ static void write_base(struct peer *peer, struct ws_batch *batch)
 {
     struct json_out out = {0};
 
-    out.buffer = ws_frame_begin(batch, PEER_BASE_ROOM, &out.capacity);
+    out.buffer = channel_frame_begin(peer->link.channel, batch, PEER_BASE_ROOM, &out.capacity);
     if (out.buffer == NULL)
         return; /* the buffer is full, so there will be another */
     if (peer_write_base(peer, &out))
-        ws_frame_end(batch, WS_TEXT, out.len);
+        channel_frame_end(peer->link.channel, batch, out.len);
     else
         ws_frame_drop(batch);
 }
@@ -283,7 +295,7 @@ void link_fill(struct ws *ws, struct ws_batch *batch)
 {
     struct peer *peer = peer_of(ws);
 
-    if (peer->link.state != LINK_OPEN)
+    if (!channel_write(peer->link.channel, batch) || peer->link.state != LINK_OPEN)
         return;
     if (peer->link.hello_due)
         write_hello(peer, batch);
@@ -302,4 +314,5 @@ void link_fill(struct ws *ws, struct ws_batch *batch)
             write_base(peer, batch);
     }
     peer->bench->counts.wire_bytes_out += batch->used;
+    link_written(peer);
 }

@@ -12,6 +12,7 @@
 
 #include "peers/auth.h"
 #include "peers/envelope.h"
+#include "peers/payload.h"
 #include "peers/peer.h"
 #include "peers/signature.h"
 #include "runtime/clock.h"
@@ -42,7 +43,7 @@ parley_status post_init(struct peer *peer, const parley_peer_options *options)
     post->parley = peer->dialect == PARLEY_DIALECT_PARLEY;
     post->batch_bytes = peer->runtime->options.batch_bytes_max;
     post->call.reply_to = &peer->actor;
-    post->call.headers[0] = auth_header(peer);
+    post_headers(peer);
     init_older(peer, options);
     if (!peer->has_url)
         return PARLEY_OK;
@@ -60,6 +61,7 @@ void post_fini(struct peer *peer)
 
     if (peer->post.call.response != NULL)
         http_call_clear(peer->runtime->http, &peer->post.call);
+    post_unsecure(peer);
     alloc_free(alloc, peer->post.body);
     alloc_free(alloc, peer->post.url_message);
     alloc_free(alloc, peer->post.url_messages);
@@ -74,7 +76,8 @@ static bool write_single(struct peer *peer, struct message *message, uint64_t nu
     uint8_t nonce[16];
     struct envelope_fields fields;
     struct signed_texts texts;
-    char message_id[37];
+    char message_id[37], *encrypted;
+    bool written;
 
     peer_fields(peer, message, number, clock_wall_us(), &fields);
     random_bytes(&peer->bench->random, nonce, sizeof(nonce));
@@ -83,9 +86,14 @@ static bool write_single(struct peer *peer, struct message *message, uint64_t nu
     fields.version = peer->post.version == POST_1_0 ? "1.0" : "0.3";
     fields.message_id = message_id;
     assert(fields.payload != NULL); /* nothing is outstanding: the front is never a void */
-    if (!peer_sign(peer, &fields, &texts))
+    if (!payload_encrypt_for(peer, &fields, &encrypted))
         return false;
-    envelope_write(out, &fields);
+    written = peer_sign(peer, &fields, &texts);
+    if (written)
+        envelope_write(out, &fields);
+    alloc_free(&peer->runtime->alloc, encrypted);
+    if (!written || out->overflow)
+        return false;
     delivery_take(&peer->delivery, &message->delivery);
     peer->post.last = number;
     return true;
@@ -110,7 +118,8 @@ static bool keep_body(struct peer *peer, const struct json_out *out)
 
 static size_t body_room(const struct peer *peer, const struct message *message)
 {
-    size_t alone = message->delivery.bytes + FRAME_OVERHEAD;
+    size_t alone = message->delivery.bytes + FRAME_OVERHEAD +
+                   payload_bytes_for(peer, message->payload_len) - message->payload_len;
     size_t most = peer->post.batch_bytes > alone ? peer->post.batch_bytes : alone;
 
     return most < peer->bench->scratch_bytes ? most : peer->bench->scratch_bytes;
@@ -189,6 +198,18 @@ static void note_attempt(struct post *post, const struct message *message, uint6
 
 /* ---- Sending ---- */
 
+static bool write_sealed(struct peer *peer, struct json_out *out)
+{
+    struct json_out text = {.buffer = out->buffer + SEAL_HEADER_BYTES,
+                            .capacity = out->capacity - SEAL_OVERHEAD};
+
+    if (peer_write_batch(peer, ROUTE_HTTP, peer->post.single ? 1 : UINT32_MAX, &text,
+                         &peer->post.last) == 0)
+        return false;
+    out->len = text.len + SEAL_OVERHEAD;
+    return post_seal(peer, out->buffer, text.len);
+}
+
 /* @return false: out of memory, to be tried again */
 static bool write_request(struct peer *peer, struct message *message, uint64_t number,
                           struct json_out *out)
@@ -197,12 +218,17 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
     bool written;
 
     out->capacity = body_room(peer, message);
-    post->batch = post->parley && peer->runtime->options.parley_protocol;
+    post->kind = post_seals(peer) ? POST_SEALED : POST_PLAIN;
+    post->batch = (post->parley || post->kind == POST_SEALED) &&
+                  peer->encryption == PARLEY_ENCRYPTION_NONE &&
+                  peer->runtime->options.parley_protocol;
     post->first = number;
     post->unnumbered = !post->batch && post->version != POST_1_0;
     peer->delivery.recognises = post->parley && !post->unnumbered;
     note_attempt(post, message, number);
-    if (post->batch)
+    if (post->kind == POST_SEALED)
+        written = write_sealed(peer, out);
+    else if (post->batch)
         written = peer_write_batch(peer, ROUTE_HTTP, post->single ? 1 : UINT32_MAX, out,
                                    &post->last) > 0;
     else
@@ -215,9 +241,24 @@ static bool write_request(struct peer *peer, struct message *message, uint64_t n
     return false;
 }
 
-void post_start(struct peer *peer)
+static void submit(struct peer *peer, size_t len)
 {
     struct post *post = &peer->post;
+
+    http_call_clear(peer->runtime->http, &post->call);
+    atomic_store_explicit(&post->call.cancelled, false, memory_order_relaxed); /* not shared */
+    post->call.url = post_goes_in_batches(peer) ? post->url_messages : post->url_message;
+    post_headers(peer);
+    post->call.body = post->body;
+    post->call.body_len = len;
+    post->busy = true;
+    peer->bench->counts.http_requests++;
+    peer->bench->counts.wire_bytes_out += len;
+    http_worker_submit(peer->runtime->http, &post->call);
+}
+
+void post_start(struct peer *peer)
+{
     struct json_out out = {.buffer = peer->bench->scratch};
     uint64_t number;
     struct message *message = peer_next(peer, ROUTE_HTTP, &number);
@@ -226,15 +267,30 @@ void post_start(struct peer *peer)
         post_wait(peer, peer->runtime->options.http_backoff_ms);
         return;
     }
-    if (message == NULL || !may_go(peer) || !write_request(peer, message, number, &out))
+    if (message == NULL || !may_go(peer))
         return;
-    http_call_clear(peer->runtime->http, &post->call);
-    atomic_store_explicit(&post->call.cancelled, false, memory_order_relaxed); /* not shared */
-    post->call.url = post->batch ? post->url_messages : post->url_message;
-    post->call.body = post->body;
-    post->call.body_len = out.len;
-    post->busy = true;
-    peer->bench->counts.http_requests++;
-    peer->bench->counts.wire_bytes_out += out.len;
-    http_worker_submit(peer->runtime->http, &post->call);
+    if (post_step_due(peer)) {
+        out.capacity = peer->bench->scratch_bytes;
+        if (!post_step_write(peer, &out) || !keep_body(peer, &out)) {
+            post_unsecure(peer);
+            post_undone(peer);
+            post_wait(peer, peer->runtime->options.http_backoff_ms);
+            return;
+        }
+    } else if (!write_request(peer, message, number, &out)) {
+        return;
+    }
+    submit(peer, out.len);
+}
+
+/* The next step of a handshake: its turn is the first one's. */
+void post_step_go(struct peer *peer)
+{
+    struct json_out out = {.buffer = peer->bench->scratch,
+                           .capacity = peer->bench->scratch_bytes};
+
+    if (post_step_write(peer, &out) && keep_body(peer, &out))
+        submit(peer, out.len);
+    else
+        post_step_failed(peer, true, "out of memory");
 }

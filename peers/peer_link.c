@@ -43,6 +43,7 @@ void link_init(struct peer *peer)
 void link_fini(struct peer *peer)
 {
     alloc_free(&peer->runtime->alloc, peer->link.query);
+    channel_free(peer->link.channel);
 }
 
 bool link_quiet(const struct peer *peer)
@@ -78,6 +79,8 @@ uint64_t link_next_ns(const struct peer *peer)
         link->next_ns < link->grace_until_ns ? link->next_ns : link->grace_until_ns;
     uint64_t older = link_is_older(peer) ? older_next_ns(peer) : CLOCK_NEVER;
 
+    if (link_secure_next_ns(peer) < next)
+        next = link_secure_next_ns(peer);
     return next < older ? next : older;
 }
 
@@ -417,6 +420,7 @@ void link_closed(struct ws *ws, const struct ws_closed *why)
     if (peer->link.inbound != NULL)
         connection_left(peer->link.inbound, 0);
     peer->link.inbound = NULL;
+    link_unsecure(peer);
     peer->link.redial = false;
     peer->link.next_ns = CLOCK_NEVER;
     if (why->http_status >= 300) {
@@ -473,6 +477,10 @@ static void ungreeted(struct peer *peer)
 {
     bool known = peer->post.parley;
 
+    if (peer->link.channel != NULL) {
+        link_give_up(peer, 1002, "the handshake has not ended in time");
+        return;
+    }
     if (peer->dialect != PARLEY_DIALECT_PARLEY)
         peer->post.parley = false;
     if (known)
@@ -489,6 +497,7 @@ void link_timer(struct peer *peer, uint64_t now)
         link->grace_until_ns = CLOCK_NEVER;
     if (link_is_older(peer))
         older_timer(peer, now);
+    link_secure_timer(peer, now);
     if (link->next_ns > now)
         return;
     if (link->state == LINK_BACKOFF)

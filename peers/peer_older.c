@@ -19,6 +19,7 @@
 #include "peers/envelope.h"
 #include "peers/older.h"
 #include "peers/older_out.h"
+#include "peers/payload.h"
 #include "peers/peer.h"
 #include "peers/signature.h"
 #include "peers/wire.h"
@@ -48,10 +49,10 @@ struct message *older_next(struct peer *peer, uint64_t *ret_number)
     return message;
 }
 
-size_t older_room(const struct message *message)
+size_t older_room(const struct peer *peer, const struct message *message)
 {
-    return (size_t)message->type_len + message->payload_len + OLDER_FRAME_OVERHEAD +
-           4 * (size_t)ENVELOPE_ID_MAX;
+    return (size_t)message->type_len + payload_bytes_for(peer, message->payload_len) +
+           OLDER_FRAME_OVERHEAD + 4 * (size_t)ENVELOPE_ID_MAX;
 }
 
 bool older_too_large(const struct peer *peer, const struct delivery_message *message)
@@ -79,7 +80,7 @@ bool older_put(struct peer *peer, struct message *message, uint64_t number,
 {
     struct envelope_fields fields;
     struct signed_texts texts;
-    char message_id[37];
+    char message_id[37], *encrypted;
     uint8_t nonce[16];
 
     peer_fields(peer, message, number, clock_wall_us(), &fields);
@@ -87,12 +88,17 @@ bool older_put(struct peer *peer, struct message *message, uint64_t number,
     random_bytes(&peer->bench->random, nonce, sizeof(nonce));
     fields.message_id = message_id;
     fields.nonce = nonce;
-    if (!peer_sign(peer, &fields, &texts))
+    if (!payload_encrypt_for(peer, &fields, &encrypted))
         return false;
+    if (!peer_sign(peer, &fields, &texts)) {
+        alloc_free(&peer->runtime->alloc, encrypted);
+        return false;
+    }
     if (peer->link.dialect == CONNECTION_CLIENT)
         older_write_to_client(out, &fields);
     else
         older_write_to_manager(out, &fields);
+    alloc_free(&peer->runtime->alloc, encrypted);
     message->delivery.sent_ms = (uint32_t)(now_ns(peer) / NS_PER_MS);
     delivery_take(&peer->delivery, &message->delivery);
     return true;
@@ -106,7 +112,7 @@ void older_fill(struct peer *peer, struct ws_batch *batch)
     while ((message = older_next(peer, &number)) != NULL) {
         struct json_out out = {0};
 
-        out.buffer = ws_frame_begin(batch, older_room(message), &out.capacity);
+        out.buffer = ws_frame_begin(batch, older_room(peer, message), &out.capacity);
         if (out.buffer == NULL)
             break; /* asked again once this has gone */
         if (!older_turn(peer)) {
@@ -382,8 +388,12 @@ void older_open(struct peer *peer, const char *entity)
 {
     struct link *link = &peer->link;
 
+    if (peer->security_min == PARLEY_SECURITY_SEALED) {
+        link_give_up(peer, 1008, "no parley, and security_min is sealed");
+        return;
+    }
     snprintf(link->entity, sizeof(link->entity), "%s", entity[0] != '\0' ? entity : peer->id);
-    link->inbound = connection_on_link(peer->bench, &link->ws, link->entity);
+    link->inbound = connection_on_link(peer->bench, &link->ws, NULL, link->entity);
     if (link->inbound == NULL) {
         link_give_up(peer, 1013, "out of memory");
         return;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "peers/carrier.h"
+#include "peers/payload.h"
 #include "peers/peer.h"
 #include "runtime/clock.h"
 
@@ -41,7 +42,7 @@ static struct transport_choice choose_around(const struct peer *peer,
 struct transport_choice peer_choose(const struct peer *peer,
                                     const struct delivery_message *message)
 {
-    bool too_large = older_too_large(peer, message);
+    bool too_large = older_too_large(peer, message), permitted = peer_permits(peer);
     struct transport_choice choice;
     struct transport_facts facts = {
         .preference = peer->preference,
@@ -49,13 +50,15 @@ struct transport_choice peer_choose(const struct peer *peer,
         .websocket = link_websocket_state(peer),
         .websocket_enabled = peer->dialect != PARLEY_DIALECT_SERVICE,
         .http_enabled = peer->has_url,
-        .websocket_permitted = !too_large,
-        .http_permitted = true,
+        .websocket_permitted = !too_large && permitted,
+        .http_permitted = permitted,
         .http_unanswered = http_used_up(peer, message),
     };
 
     choice = choose_around(peer, &facts);
-    if (choice.route == ROUTE_FAIL && too_large)
+    if (choice.route == ROUTE_FAIL && !payload_possible(peer))
+        choice.reason = "encryption is asked for, and there is no key or session for it";
+    else if (choice.route == ROUTE_FAIL && too_large)
         choice.reason = "larger than an older WebSocket server takes (1 MiB)";
     return choice;
 }

@@ -298,12 +298,16 @@ static parley_status start(struct parley *runtime, char *error, size_t error_len
     parley_status status = guard_against_fork(runtime);
 
     if (status == PARLEY_OK)
+        status = crypto_init(&runtime->crypto);
+    if (status == PARLEY_OK)
         status = handlers_init(&runtime->handlers, &runtime->alloc);
     if (status == PARLEY_OK && options->on_message != NULL)
         status = handlers_set_message(&runtime->handlers, NULL, options->on_message,
                                       options->on_message_user);
     if (status == PARLEY_OK)
         status = registry_init(&runtime->registry, &runtime->alloc, options->peers_max);
+    if (status == PARLEY_OK)
+        secure_table_init(&runtime->secured, &runtime->alloc);
     if (status == PARLEY_OK)
         session_table_init(&runtime->sessions, &runtime->alloc, options->guests_max);
     if (status == PARLEY_OK)
@@ -356,6 +360,7 @@ static void release(struct parley *runtime)
     http_worker_stop(runtime->http);
     node_pool_free(runtime->nodes);
     session_table_fini(&runtime->sessions);
+    secure_table_fini(&runtime->secured);
     limit_fini(&runtime->limits);
     nonces_fini(&runtime->nonces);
     transfers_in_fini(&runtime->transfers);
@@ -366,6 +371,7 @@ static void release(struct parley *runtime)
     pthread_cond_destroy(&runtime->settled);
     pthread_mutex_destroy(&runtime->settled_mutex);
     trust_close(runtime);
+    crypto_fini(&runtime->crypto);
     auth_close(runtime);
     alloc_free(&alloc, runtime->state_dir);
     alloc_free(&alloc, runtime->node_id);

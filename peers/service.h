@@ -16,12 +16,14 @@
 #include "peers/auth.h"
 #include "peers/breaker.h"
 #include "peers/canonical.h"
+#include "peers/crypto.h"
 #include "peers/envelope.h"
 #include "peers/handlers.h"
 #include "peers/json.h"
 #include "peers/limit.h"
 #include "peers/nonces.h"
 #include "peers/registry.h"
+#include "peers/secure_table.h"
 #include "peers/session_table.h"
 #include "peers/transfer_in.h"
 #include "peers/trust.h"
@@ -32,6 +34,12 @@
 #include "runtime/resolver.h"
 #include "transport/http_worker.h"
 #include "transport/transport.h"
+
+/** What a request that came sealed is answered under. Zeroed: it did not. */
+struct secure_reply {
+    struct secure_session *session; /* referenced */
+    uint32_t counter;
+};
 
 #define LOCAL_PEERS 1 /* worker_get_local(): slot 0 is the transport's */
 #define ERROR_MAX   256
@@ -97,7 +105,8 @@ struct bench {
     struct json_doc doc;        /* scans what arrives on this worker */
     struct canonical canonical; /* what signatures on this worker cover */
     struct random_pool random;
-    char *scratch; /* a frame or body being written */
+    struct canonical steps; /* of handshakes */
+    char *scratch;          /* a frame or body being written */
     size_t scratch_bytes;
     struct bench_counts counts;
     parley_stats gone;                        /* delivery counters of removed peers */
@@ -108,11 +117,12 @@ struct bench {
     struct control close;                     /* CONTROL_CLOSE, once; then CONTROL_RETIRE */
     struct control hurry;                     /* CONTROL_HURRY, once */
     uint64_t hurry_ns;                        /* when that is asked for here */
-    uint32_t crowded_seen;     /* refused newcomers this worker has made room for */
-    uint32_t starved_seen;     /* refusals this worker's peers have been told of */
-    uint32_t requests;         /* at sessions, made here and not freed yet */
-    uint32_t rounds;           /* of statistics, asked for by GET */
-    struct auth_caller caller; /* of the request being routed */
+    uint32_t crowded_seen;       /* refused newcomers this worker has made room for */
+    uint32_t starved_seen;       /* refusals this worker's peers have been told of */
+    uint32_t requests;           /* at sessions, made here and not freed yet */
+    uint32_t rounds;             /* of statistics, asked for by GET */
+    struct auth_caller caller;   /* of the request being routed */
+    struct secure_reply sealing; /* of the request being routed, or answered */
     bool closing, closed;
 };
 
@@ -126,7 +136,8 @@ struct parley {
     char *state_dir;                /* NULL: none */
     struct trust trust;             /* trust.h: our identity, and whose keys we trust */
     struct breaker_limits breakers; /* from the options */
-    bool loopback;                  /* listens on a loopback address only, or not at all */
+    struct crypto crypto;
+    bool loopback; /* listens on a loopback address only, or not at all */
     char parley_header[64];
     const unsigned char *fork_guard; /* one page that a fork wipes: 1 here, 0 in the child */
 
@@ -138,6 +149,7 @@ struct parley {
 
     struct registry registry;
     struct session_table sessions;
+    struct secure_table secured;   /* security sessions over HTTP */
     struct transfers_in transfers; /* chunks of unfinished ones */
     struct handlers handlers;
     struct limit_table limits;

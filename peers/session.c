@@ -235,6 +235,8 @@ void inbound_drop(struct inbound_request *request)
         return;
     alloc = &request->origin->runtime->alloc;
     request->origin->requests--;
+    if (request->sealing.session != NULL)
+        secure_table_release(&request->origin->runtime->secured, request->sealing.session);
     alloc_free(alloc, request->text);
     alloc_free(alloc, request);
 }

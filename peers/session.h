@@ -81,11 +81,12 @@ struct inbound_request {
     bool unplaced;      /* what it says of its place and id is not to be believed */
     struct proof proof; /* of a batch */
     uint64_t since_ns;
-    size_t asked_bytes;     /* counted at the connection */
-    bool held;              /* with _FRAME: the connection keeps its text */
-    uint64_t held_until_ns; /* as the session's, in the answer to _FRAME */
-    uint32_t retry_after_s; /* in the answer, with 429 */
-    char *text;             /* what came, then the answer; ours */
+    size_t asked_bytes;          /* counted at the connection */
+    bool held;                   /* with _FRAME: the connection keeps its text */
+    uint64_t held_until_ns;      /* as the session's, in the answer to _FRAME */
+    uint32_t retry_after_s;      /* in the answer, with 429 */
+    struct secure_reply sealing; /* endpoints_secure.h; with _BATCH */
+    char *text;                  /* what came, then the answer; ours */
     size_t len;
     uint8_t dialect; /* with _ATTACH, _DETACH: enum connection_dialect */
     unsigned code;   /* the answer's: HTTP status, or WebSocket close code (0: stay open) */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "peers/connection.h"
+#include "peers/secure.h"
 #include "peers/session.h"
 #include "runtime/clock.h"
 
@@ -61,6 +62,7 @@ void session_write_greeting(struct parley *runtime, const struct session *sessio
     struct wire_rejection told[REJECTIONS_TOLD];
     struct greeting greeting = {
         .parley = options->parley_protocol,
+        .handshakes = secure_offered(runtime),
         .max_message_bytes = options->message_bytes_max,
         .max_batch_bytes = options->batch_bytes_max,
         .max_in_flight = options->in_flight_max,

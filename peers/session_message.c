@@ -7,6 +7,7 @@
  * sender's that has no id.
  */
 #include "peers/older.h"
+#include "peers/payload.h"
 #include "peers/session.h"
 #include "runtime/clock.h"
 
@@ -176,12 +177,49 @@ static parley_status read_message(const struct inbound_request *request,
     return envelope_read(doc, doc->items, ret_envelope, ret_error);
 }
 
+/* As session_message(), once it is known what the message says. */
+static bool run_message(struct session *session, struct inbound_request *request,
+                        const struct envelope *envelope)
+{
+    bool frame = request->kind == INBOUND_SINGLE;
+
+    if (!admit(session, request, envelope))
+        return true;
+    switch (session_begin(session, envelope, &request->until)) {
+    case SESSION_RUN:
+        if (request->evidence == EVIDENCE_PLAIN)
+            session_note_nonce(session, envelope);
+        session_run_handler(session, envelope, request->until,
+                            frame ? PARLEY_TRANSPORT_WEBSOCKET : PARLEY_TRANSPORT_HTTP);
+        break;
+    case SESSION_REPEAT:
+        session->bench->counts.repeats++;
+        break;
+    case SESSION_STALE:
+        session->bench->counts.repeats++;
+        if (!frame || !receive_arrived(&session->receive, envelope->number)) {
+            session_answer_detail(request, 400, "SEQUENCE_ERROR");
+            return true;
+        }
+        request->until = envelope->number; /* it had arrived: a frame is told so again */
+        break;
+    case SESSION_GAP:
+        session_answer_detail(request, 409, "SEQUENCE_GAP");
+        return true;
+    case SESSION_BUSY:
+        session_answer_detail(request, 503, "try again later");
+        return true;
+    }
+    return session_answer_or_wait(request);
+}
+
 bool session_message(struct session *session, struct inbound_request *request,
                      const struct json_doc *doc)
 {
-    bool frame = request->kind == INBOUND_SINGLE;
     struct envelope_error error;
     struct envelope envelope;
+    char *decrypted;
+    bool answered;
 
     if (read_message(request, doc, &envelope, &error) != PARLEY_OK) {
         session_answer_detail(request, 400, error.text);
@@ -192,32 +230,18 @@ bool session_message(struct session *session, struct inbound_request *request,
         envelope.message_id[0] = '\0';
         envelope.number = envelope.base_seq = 0;
     }
-    if (!admit(session, request, &envelope))
+    switch (payload_decrypt_from(session, doc, &envelope, &decrypted)) {
+    case PARLEY_OK:
+        break;
+    case PARLEY_ENOMEM:
+        session_answer_detail(request, 503, session_later);
         return true;
-    switch (session_begin(session, &envelope, &request->until)) {
-    case SESSION_RUN:
-        if (request->evidence == EVIDENCE_PLAIN)
-            session_note_nonce(session, &envelope);
-        session_run_handler(session, &envelope, request->until,
-                            frame ? PARLEY_TRANSPORT_WEBSOCKET : PARLEY_TRANSPORT_HTTP);
-        break;
-    case SESSION_REPEAT:
-        session->bench->counts.repeats++;
-        break;
-    case SESSION_STALE:
-        session->bench->counts.repeats++;
-        if (!frame || !receive_arrived(&session->receive, envelope.number)) {
-            session_answer_detail(request, 400, "SEQUENCE_ERROR");
-            return true;
-        }
-        request->until = envelope.number; /* it had arrived: a frame is told so again */
-        break;
-    case SESSION_GAP:
-        session_answer_detail(request, 409, "SEQUENCE_GAP");
-        return true;
-    case SESSION_BUSY:
-        session_answer_detail(request, 503, "try again later");
+    default:
+        session->bench->counts.protocol_errors++;
+        session_answer_detail(request, 400, PAYLOAD_REFUSED);
         return true;
     }
-    return session_answer_or_wait(request);
+    answered = run_message(session, request, &envelope);
+    alloc_free(&session->runtime->alloc, decrypted);
+    return answered;
 }

@@ -282,7 +282,7 @@ static void attach(struct session *session, struct inbound_request *request)
     struct connection **seat = seat_of(session, request);
     struct json_out out = session_scratch(session);
 
-    if (*seat != NULL)
+    if (*seat != NULL && *seat != request->connection)
         connection_replaced(*seat, session);
     *seat = request->connection;
     if (request->dialect != CONNECTION_UNKNOWN)

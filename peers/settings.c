@@ -268,6 +268,13 @@ static const struct setting table[] = {
      .text = "seconds that others' clocks may differ from this one"},
     {.path = "security.nonce_window_s", NUMBER(nonce_window_s, 1, DAY_MS / 1000, 300),
      .text = "seconds that a signed message is remembered, so that it is taken once"},
+    {.path = "security.rekey_s", NUMBER(rekey_s, 1, 3500, 2700),
+     .text = "seconds after which a session gets new keys"},
+    {.path = "security.rekey_frames",
+     NUMBER(rekey_frames, 16, UINT64_C(2147483648), UINT64_C(2147483648)),
+     .text = "frames in either direction after which it does"},
+    {.path = "security.session_s", NUMBER(secure_session_s, 2, 3600, 3600),
+     .text = "seconds after which a session without new keys ends"},
 
     {.path = "limits", .type = SETTING_SECTION, .text = "what this node takes from others"},
     {.path = "limits.message_bytes_max", NUMBER(message_bytes_max, KIB, 64 * MIB, MIB),
