@@ -597,6 +597,35 @@ static void long_messages_are_signed_in_parts(void)
     two_close(&two);
 }
 
+static parley_verdict never_answer_first(const parley_incoming *message, char *detail,
+                                         void *user)
+{
+    seen_handler(message, detail, user);
+    return payload_number(message, "n") == 0 ? PARLEY_LATER : PARLEY_ACCEPT;
+}
+
+/* What was given up holds nothing up: that it was is said by a signed batch without messages,
+ * or by a signed void. */
+static void what_is_given_up_is_signed_too(void)
+{
+    parley_message message;
+    struct two two;
+
+    two_open(&two, ALICE, PARLEY_WEBSOCKET_ONLY);
+    parley_on_message(two.receiver, NULL, never_answer_first, &two.seen);
+    parley_message_init(&message, "test", "{\"t\":0,\"n\":0}", 13);
+    message.ttl_ms = 300;
+    CHECK_STATUS(parley_send(two.sender, two.peer, &message, tally_result, &two.tally, NULL),
+                 OK);
+    for (unsigned n = 1; n < 4; n++)
+        CHECK_STATUS(post_numbered(two.sender, two.peer, 0, n, &two.tally), OK);
+    CHECK(check_wait(&two.tally.results, 4));
+    CHECK_U64(atomic_load(&two.tally.outcomes[PARLEY_EXPIRED]), 1);
+    CHECK_U64(atomic_load(&two.tally.outcomes[PARLEY_DELIVERED]), 3);
+    CHECK_U64(atomic_load(&two.seen.handled), 4);
+    two_close(&two);
+}
+
 static void who_is_not_believed_hears_it(void)
 {
     static const parley_preference ways[] = {PARLEY_WEBSOCKET_ONLY, PARLEY_HTTP_ONLY};
@@ -636,6 +665,7 @@ static const struct check_test tests[] = {
     {"off looks at nothing", off_looks_at_nothing},
     {"nodes deliver what they sign", nodes_deliver_what_they_sign},
     {"long messages are signed in parts", long_messages_are_signed_in_parts},
+    {"what is given up is signed too", what_is_given_up_is_signed_too},
     {"who is not believed hears it", who_is_not_believed_hears_it},
 };
 
