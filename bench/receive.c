@@ -78,8 +78,10 @@ static bool owe(struct receiver *receiver, parley_token token)
         size_t capacity = receiver->owed_capacity * 2 + 1024;
         parley_token *more = realloc(receiver->owed, capacity * sizeof(*more));
         owed = more != NULL;
-        receiver->owed = owed ? more : receiver->owed;
-        receiver->owed_capacity = owed ? capacity : receiver->owed_capacity;
+        if (more != NULL) {
+            receiver->owed = more;
+            receiver->owed_capacity = capacity;
+        }
     }
     if (owed)
         receiver->owed[receiver->owed_len++] = token;
