@@ -22,6 +22,7 @@
 #define ANSWER_ROOM       2048
 #define MANAGER_BYTES_MAX (1u << 20) /* "1MB" */
 #define REFUSAL_MAX       (PARLEY_DETAIL_MAX + 64)
+#define CLOSE_NO_ROOM     4013 /* libwebsockets reads 1013 as 1002, which blames a message */
 
 /** An older peer's message at its session, and what its acknowledgement will say. */
 struct single {
@@ -119,7 +120,7 @@ void connection_older_answered(struct inbound_request *request)
     else if (request->code == 200)
         acknowledge(connection, (struct single *)request);
     else
-        ws_close(connection->ws, 1013, "try again later");
+        ws_close(connection->ws, CLOSE_NO_ROOM, "try again later");
 }
 
 /* ---- Who it is ---- */
@@ -318,7 +319,8 @@ static void on_message(struct connection *connection, const struct json_doc *doc
     numbered = is_numbered(&envelope) && !unplaced;
     single = single_new(connection, numbered ? envelope.session_id : "", len);
     if (single == NULL && numbered) {
-        ws_close(connection->ws, 1013, "try again later"); /* see session_refuse_frame() */
+        ws_close(connection->ws, CLOSE_NO_ROOM,
+                 "try again later"); /* see session_refuse_frame() */
         return;
     }
     if (single == NULL) {

@@ -15,7 +15,7 @@ struct couple {
 };
 
 static void couple_open_with(struct couple *couple, bool offered, parley_options *both,
-                             parley_preference preference)
+                             uint32_t client_room, parley_preference preference)
 {
     parley_options options = *both;
     parley_peer_options peer, to_client;
@@ -30,6 +30,7 @@ static void couple_open_with(struct couple *couple, bool offered, parley_options
     couple->server = node_open(&options);
     options = *both;
     options.node_id = "client";
+    options.in_flight_max = client_room;
     options.reconnect_min_ms = 20;
     couple->client = node_open(&options);
     parley_on_message(couple->client, NULL, seen_handler, &couple->at_client);
@@ -53,7 +54,7 @@ static void couple_open(struct couple *couple, bool offered)
     parley_options options;
 
     node_options(&options, "");
-    couple_open_with(couple, offered, &options, PARLEY_WEBSOCKET_ONLY);
+    couple_open_with(couple, offered, &options, options.in_flight_max, PARLEY_WEBSOCKET_ONLY);
 }
 
 static void couple_close(struct couple *couple)
@@ -150,7 +151,7 @@ static void owing_open(struct couple *couple, parley_preference preference)
     options.ack_timeout_ms = 200;
     options.http_timeout_ms = 300;
     options.http_attempts = 1;
-    couple_open_with(couple, false, &options, preference);
+    couple_open_with(couple, false, &options, options.in_flight_max, preference);
     parley_on_message(couple->client, NULL, owe_first, &couple->at_client);
     parley_on_message(couple->server, NULL, owe_first, &couple->at_server);
 }
@@ -213,6 +214,13 @@ static parley_verdict answer_later(const parley_incoming *message, char *detail,
     return PARLEY_LATER;
 }
 
+static bool has_resent(void *node)
+{
+    parley_stats stats = {.size = sizeof(stats)};
+
+    return parley_stats_get(node, &stats) == PARLEY_OK && stats.resent > 0;
+}
+
 /* The receiver has no room for what follows the first ones: none of it may be overtaken, for
  * by the old rule that would close it. */
 static void turned_away_and_not_overtaken(void)
@@ -223,11 +231,12 @@ static void turned_away_and_not_overtaken(void)
 
     node_options(&options, "");
     options.in_flight_max = ROOM;
-    couple_open_with(&couple, false, &options, PARLEY_WEBSOCKET_ONLY);
+    couple_open_with(&couple, false, &options, 64, PARLEY_WEBSOCKET_ONLY);
     parley_on_message(couple.server, NULL, answer_later, &late);
     for (unsigned n = 0; n < 3 * ROOM; n++)
         CHECK_STATUS(post_numbered(couple.client, couple.to_server, 0, n, &couple.up), OK);
     CHECK(check_wait(&late.come, ROOM));
+    CHECK(check_until(has_resent, couple.client));
     for (unsigned n = 0; n < 3 * ROOM; n++) {
         CHECK(check_wait(&late.come, n + 1));
         parley_message_finish(couple.server, late.tokens[n], PARLEY_OK, NULL);
