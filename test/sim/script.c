@@ -335,7 +335,8 @@ static void post(const struct op *op)
 
 static void remove_peer(struct process *process, const struct op *op)
 {
-    if (process->peers[op->b].value == 0)
+    /* With a peer its keys are forgotten, also wrong ones, and what was asked of it. */
+    if (process->peers[op->b].value == 0 || sim.setup.world == WORLD_MIXED)
         return;
     fault_count(FAULT_PEER_REMOVED);
     promise_peer_removed(process, op->b);
