@@ -539,7 +539,7 @@ static void probe(bool probed[SIM_NODES_MAX][SIM_NODES_MAX], uint32_t bytes)
 {
     for (unsigned i = 0; i < sim.setup.nodes; i++) {
         for (unsigned j = 0; j < sim.setup.nodes; j++) {
-            bool arrives = secure_may_arrive(i, j);
+            bool arrives = secure_must_arrive(i, j);
             struct posting message = {.from = i,
                                       .to = j,
                                       .ttl_ms = arrives ? PROBE_TTL : FUTILE_TTL,

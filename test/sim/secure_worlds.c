@@ -195,6 +195,13 @@ bool secure_may_arrive(unsigned from, unsigned to)
     return sim.setup.world == WORLD_OPEN || seals(from, to) || may_arrive_plain(from, to);
 }
 
+bool secure_must_arrive(unsigned from, unsigned to)
+{
+    return sim.setup.world == WORLD_OPEN || may_arrive_plain(from, to) ||
+           (seals(from, to) &&
+            sim.setup.pairs[from][to].security_min == PARLEY_SECURITY_SEALED);
+}
+
 bool secure_results_forgeable(void)
 {
     return sim.setup.world == WORLD_SIGNED && sim.setup.attacked;
@@ -202,8 +209,7 @@ bool secure_results_forgeable(void)
 
 bool secure_refused(unsigned from, unsigned to, const char *detail)
 {
-    /* a handshake may fail, and who need not seal goes on without, where others want it */
-    if (sim.setup.world == WORLD_MIXED && !may_arrive_plain(from, to))
+    if (!secure_must_arrive(from, to))
         return true;
     if (sim.setup.world != WORLD_OPEN && strncmp(detail, "Unknown sender: ", 16) == 0)
         return true; /* who removed a peer for a while does not know its key */
