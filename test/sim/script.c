@@ -150,7 +150,8 @@ static void draw_setup(struct setup *setup)
     secure_draw_world(setup);
     setup->latency_us = (uint32_t)chance_between(&chance, 20, 4000);
     setup->turn_us = (uint32_t)chance_between(&chance, 0, 400);
-    setup->tiny = chance_in(&chance, 150);
+    /* through tiny sockets a frame may take longer than a signature stays fresh */
+    setup->tiny = chance_in(&chance, 150) && setup->world != WORLD_SIGNED;
     setup->later = chance_in(&chance, 500);
     for (unsigned i = 0; i < setup->nodes; i++) {
         draw_options(&chance, &setup->options[i]);
@@ -243,6 +244,8 @@ static void draw_attacks(struct script *script)
                           .a = (uint8_t)chance_below(&chance, sim.setup.nodes)};
         op->x = 1 + chance_below(&chance, chance_in(&chance, 700) ? 4 : 40);
         op->y = FAULT_REPLAYED + chance_below(&chance, FAULT_OLD_STEPS - FAULT_REPLAYED + 1);
+        if (sim.setup.world == WORLD_SIGNED && chance_in(&chance, 300))
+            op->y = FAULT_REDIRECTED;
     }
 }
 

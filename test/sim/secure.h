@@ -10,7 +10,7 @@
 
 #include "test/sim/sim.h"
 
-#define SECURE_SKEW_S   4
+#define SECURE_SKEW_S   1
 #define SECURE_STALE_NS ((2 * SECURE_SKEW_S + 1) * NS_PER_S) /* no copy is taken any more */
 
 void secure_reset(void);
