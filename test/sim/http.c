@@ -50,7 +50,7 @@ struct request {
     unsigned code;
     uint32_t answer_retry_s;
     bool by_parley;
-    uint32_t batch_bytes;
+    uint32_t batch_bytes, message_bytes;
     char *answer;
     size_t answer_len;
 };
@@ -74,6 +74,7 @@ static void take_answer(const struct request *request, struct http_call *call)
     if (request->by_parley) {
         call->parley_version = 1;
         call->parley_batch_bytes = request->batch_bytes;
+        call->parley_message_bytes = request->message_bytes;
     }
 }
 
@@ -282,6 +283,7 @@ void http_respond(struct http_exchange *exchange, const struct http_reply *reply
             attack_answer(request->to->index, request->from->index, &seen);
         request->by_parley = seen.by_parley;
         request->batch_bytes = own->transport->options.batch_bytes_max;
+        request->message_bytes = sim.setup.options[request->to->index].message_bytes_max;
         answer(request, seen.code, reply->retry_after_s, seen.body, seen.body_len);
     }
     exchange_free(own);

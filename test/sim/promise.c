@@ -194,6 +194,16 @@ static bool by_websocket_only(const struct stream *stream)
            PARLEY_WEBSOCKET_ONLY;
 }
 
+/* Nobody closes what an older sender has given up: it stays owed. */
+static bool may_owe(const struct message_entry *message)
+{
+    struct stream *stream = message->stream;
+
+    if (!by_websocket_only(stream))
+        return false;
+    return !message->older || ++stream->owed < sim.setup.options[stream->to].in_flight_max;
+}
+
 static void plan_message(struct message_entry *message, uint32_t drawn)
 {
     struct chance chance = {drawn};
@@ -208,7 +218,7 @@ static void plan_message(struct message_entry *message, uint32_t drawn)
         message->plan = PLAN_LATER_REJECT;
     else if (kind < 175 && sim.setup.later)
         message->plan = PLAN_STALL;
-    else if (kind < 200 && sim.setup.later && by_websocket_only(message->stream))
+    else if (kind < 200 && sim.setup.later && may_owe(message))
         message->plan = PLAN_NEVER;
     message->delay_ms = chance_below(&chance, chance_in(&chance, 800) ? 50 : 3000);
 }
@@ -353,17 +363,16 @@ void promise_unstall(void)
 }
 
 /* Runs follow the order of posts, but for long messages, which among themselves do; in one
- * life of the receiver a message runs once; unless it is an older peer or seemed to be one:
- * then the result says so. */
+ * life of the receiver a message runs once; unless it was sent without a number, to what
+ * seemed to be an older peer: then the result says so. */
 static void check_order(struct message_entry *message, const struct process *process)
 {
     struct stream *stream = message->stream;
     uint32_t number = ledger_number(message), before;
     bool overtaken = transfers_may_be_overtaken(message);
 
-    if (message->oldest_form || message->older) {
-        if (message->runs > 0 && (message->oldest_form || message->run_life == process->life))
-            message->twice = true;
+    if (message->oldest_form) {
+        message->twice = message->twice || message->runs > 0;
         return;
     }
     if (message->runs > 0 && message->run_life == process->life)
@@ -430,7 +439,7 @@ parley_verdict promise_handle(const parley_incoming *incoming, char *detail, voi
               incoming->redelivered ? ", redelivered" : "");
     transfers_content(message, incoming);
     check_order(message, process);
-    if (message->runs > 0 && !message->oldest_form && !message->older)
+    if (message->runs > 0 && !message->oldest_form)
         check_second_run(message, incoming);
     message->runs++;
     message->run_life = process->life;

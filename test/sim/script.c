@@ -130,10 +130,7 @@ static void draw_transfers(struct chance *chance, struct setup *setup)
 /* A node that knows no parley/1: others speak the older dialects to it, and it to them. */
 static void make_older(struct setup *setup, unsigned node)
 {
-    setup->older = true;
     setup->options[node].parley_protocol = false;
-    setup->later =
-        false; /* without base_seq an unanswered message holds up a window for good */
     for (unsigned i = 0; i < setup->nodes; i++) {
         /* Nobody can reach an older client before it has sent something. */
         setup->pairs[i][node].dialect = setup->pairs[node][i].dialect = PARLEY_DIALECT_AUTO;
@@ -368,12 +365,6 @@ static void pause_process(struct process *process, uint64_t until_ns)
     workers_pause(process->pool, until_ns);
 }
 
-static void on_nothing(void *subject, uint64_t value)
-{
-    (void)subject;
-    (void)value;
-}
-
 /* The world goes on meanwhile; nothing else that blocks may begin, for it would hold this up.
  */
 static void drain(struct process *process, const struct op *op)
@@ -385,7 +376,6 @@ static void drain(struct process *process, const struct op *op)
 
     sim.waiting = process->draining = true;
     sim_trace("%s: drains for %u ms", process->node->id, timeout_ms);
-    sim_at(until_ns, on_nothing, NULL, 0);
     status = parley_drain(process->runtime, timeout_ms, &left);
     sim_trace("%s: drained, %zu left", process->node->id, left);
     promise_drained(process, status, left, until_ns);
@@ -458,9 +448,7 @@ static void to_node(struct host *node, const struct op *op)
         node->names_fail_until = until;
         break;
     case OP_MEMORY:
-        /* The older rule of sequence knows no gap: what a lack of memory dropped comes again
-         * after what followed it, and is taken for a repeat. */
-        node->memory_fails_until = sim.setup.older ? 0 : until;
+        node->memory_fails_until = until;
         break;
     case OP_STALL:
         node->stalls_until = until;

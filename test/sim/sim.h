@@ -179,7 +179,6 @@ struct setup {
     uint32_t turn_us;    /* a worker's, at most */
     bool tiny;           /* sockets and frames have little room */
     bool later;          /* handlers may answer later */
-    bool older;          /* a node knows no parley/1 */
     uint32_t long_bytes; /* a long message has up to so many; 0: there are none */
     enum world world;
     bool identity[SIM_NODES_MAX];
