@@ -80,8 +80,8 @@ static bool is_same_way(const struct record *record, const struct record *now)
 
 static bool is_another_way(const struct record *record, const struct record *now)
 {
-    return record->to != now->to ||
-           (record->from == now->from && record->channel != now->channel);
+    return record->from == now->from &&
+           (record->to != now->to || record->channel != now->channel);
 }
 
 static bool is_said_by_receiver(const struct record *record, const struct record *now)
@@ -136,24 +136,28 @@ static char *stripped(const char *bytes, size_t len)
     return NULL;
 }
 
-/* A message that nobody posted, in the name of who seems to send it. */
-static size_t forge(unsigned from, unsigned to, bool batch, char text[512])
+/* A message that nobody posted, in the name of who seems to send it. As a batch it is in the
+ * session that whoever dials names in the clear, with a number that is surely ahead. */
+static size_t forge(unsigned from, unsigned to, const char *query, char text[512])
 {
+    static const char any[] = "6c1e0f0a-3a5c-4c4b-9d53-0e5d3e2f1a77";
     static const char envelope[] =
         "{\"payload\":{\"m\":4000000000},\"timestamp\":%llu.5,\"nonce\":"
         "\"AAECAwQFBgcICQoLDA0ODw==\",\"sender_id\":\"%s\",\"recipient_id\":\"%s\","
-        "\"session_id\":\"6c1e0f0a-3a5c-4c4b-9d53-0e5d3e2f1a77\",\"sequence_num\":1,"
+        "\"session_id\":\"%s\",\"sequence_num\":1,"
         "\"version\":\"1.0\",\"msg_type\":\"sim\",\"type\":\"peer_message\"}";
-    static const char batched[] =
-        "{\"type\":\"batch\",\"session_id\":\"6c1e0f0a-3a5c-4c4b-9d53-0e5d3e2f1a77\","
-        "\"base_seq\":1,\"first_seq\":1,\"sender_id\":\"%s\",\"messages\":[{\"msg_type\":"
-        "\"sim\",\"payload\":{\"m\":4000000000},\"timestamp\":%llu.5,\"sender_id\":\"%s\"}]}";
+    static const char batch[] =
+        "{\"type\":\"batch\",\"session_id\":\"%.36s\",\"base_seq\":1000000,"
+        "\"first_seq\":1000000,\"messages\":[{\"msg_type\":\"sim\",\"payload\":"
+        "{\"m\":4000000000},\"timestamp\":%llu.5,\"sender_id\":\"%s\"}]}";
+    const char *session = query != NULL ? strstr(query, "session_id=") : NULL;
     unsigned long long now_s = (unsigned long long)(clock_wall_us() / 1000000);
 
-    return (size_t)(batch ? snprintf(text, 512, batched, sim.nodes[from].id, now_s,
-                                     sim.nodes[from].id)
-                          : snprintf(text, 512, envelope, now_s, sim.nodes[from].id,
-                                     sim.nodes[to].id));
+    session = session != NULL ? session + strlen("session_id=") : any;
+    return (size_t)(query != NULL
+                        ? snprintf(text, 512, batch, session, now_s, sim.nodes[from].id)
+                        : snprintf(text, 512, envelope, now_s, sim.nodes[from].id,
+                                   sim.nodes[to].id, any));
 }
 
 /* ---- Steps of an older handshake, each in the place of its like ---- */
@@ -244,7 +248,8 @@ static bool bring_forged(struct end *end, const struct record *now)
 
     forged.binary = false;
     forged.bytes = text;
-    forged.len = forge(now->from, now->to, chance_in(&chance, 500), text);
+    forged.len =
+        forge(now->from, now->to, chance_in(&chance, 700) ? end->wire->query : NULL, text);
     deliver(end, now);
     deliver(end, &forged);
     return true;
@@ -307,11 +312,49 @@ void attack_frame(struct end *end, const uint8_t *payload, size_t len, bool bina
 
 /* ---- Requests ---- */
 
+/* A batch that went over a WebSocket, with the name that it needs by itself. @return NULL: it
+ * is none */
+static const struct record *as_request(const struct record *frame)
+{
+    static const char place[] = "{\"msg_type\":\"sim\",", key[] = "{\"sender_id\":\"%s\",";
+    static struct record request;
+    const char *found = memmem(frame->bytes, frame->len, place, sizeof(place) - 1);
+    char *text;
+    size_t before;
+
+    if (found == NULL || frame->binary ||
+        memmem(frame->bytes, frame->len, "first_seq", 9) == NULL)
+        return NULL;
+    text = sim_new(frame->len + 64);
+    before = (size_t)(found - frame->bytes);
+    memcpy(text, frame->bytes, before);
+    request = *frame;
+    request.len = before + (size_t)snprintf(text + before, 64, key, sim.nodes[frame->from].id);
+    memcpy(text + request.len, found + 1, frame->len - before - 1);
+    request.len += frame->len - before - 1;
+    request.bytes = text;
+    request.path = "/messages";
+    request.session = "";
+    return &request;
+}
+
+static const struct record *recall_frame(const struct record *now, wanted_fn wanted)
+{
+    struct record like = *now;
+    const struct record *frame;
+
+    like.medium = FRAME;
+    frame = recall(&like, wanted);
+    return frame != NULL ? as_request(frame) : NULL;
+}
+
 static bool take_another(const struct record *now, wanted_fn wanted,
                          struct attack_request *ret_request)
 {
-    const struct record *other = recall(now, wanted);
+    const struct record *other = chance_in(&chance, 500) ? recall_frame(now, wanted) : NULL;
 
+    if (other == NULL)
+        other = recall(now, wanted);
     if (other == NULL)
         return false;
     ret_request->path = other->path;
@@ -326,7 +369,7 @@ static bool forge_request(const struct record *now, struct attack_request *ret_r
     char text[512];
     bool batch = chance_in(&chance, 500);
 
-    ret_request->body_len = forge(now->from, now->to, batch, text);
+    ret_request->body_len = forge(now->from, now->to, batch ? "" : NULL, text);
     ret_request->body = kept(text, ret_request->body_len);
     ret_request->path = batch ? "/messages" : "/message";
     ret_request->session = "";

@@ -27,7 +27,7 @@ void secure_draw_world(struct setup *setup)
     setup->attacked = setup->world != WORLD_MIXED && chance_in(&chance, 850);
     setup->costly = chance_in(&chance, 60);
     setup->disk = setup->world == WORLD_SIGNED && chance_in(&chance, 500);
-    if (setup->attacked && chance_in(&chance, 400))
+    if (setup->attacked && chance_in(&chance, setup->world == WORLD_SIGNED ? 700 : 300))
         setup->nodes = 3;
 }
 
@@ -175,12 +175,10 @@ static bool is_required(unsigned by, unsigned of)
            sim.setup.pairs[by][of].security_min != PARLEY_SECURITY_OFF;
 }
 
-bool secure_may_arrive(unsigned from, unsigned to)
+static bool may_arrive_plain(unsigned from, unsigned to)
 {
     const struct pair *pair = &sim.setup.pairs[from][to], *back = &sim.setup.pairs[to][from];
 
-    if (sim.setup.world == WORLD_OPEN || seals(from, to))
-        return true;
     if (pair->security_min == PARLEY_SECURITY_SEALED ||
         back->security_min == PARLEY_SECURITY_SEALED)
         return false;
@@ -192,6 +190,18 @@ bool secure_may_arrive(unsigned from, unsigned to)
              setting(to, from) != PARLEY_SIGNATURES_OFF);
 }
 
+bool secure_may_arrive(unsigned from, unsigned to)
+{
+    return sim.setup.world == WORLD_OPEN || seals(from, to) || may_arrive_plain(from, to);
+}
+
+bool secure_must_arrive(unsigned from, unsigned to)
+{
+    return sim.setup.world == WORLD_OPEN || may_arrive_plain(from, to) ||
+           (seals(from, to) &&
+            sim.setup.pairs[from][to].security_min == PARLEY_SECURITY_SEALED);
+}
+
 bool secure_results_forgeable(void)
 {
     return sim.setup.world == WORLD_SIGNED && sim.setup.attacked;
@@ -199,6 +209,10 @@ bool secure_results_forgeable(void)
 
 bool secure_refused(unsigned from, unsigned to, const char *detail)
 {
-    return !secure_may_arrive(from, to) || secure_results_forgeable() ||
+    if (!secure_must_arrive(from, to))
+        return true;
+    if (sim.setup.world != WORLD_OPEN && strncmp(detail, "Unknown sender: ", 16) == 0)
+        return true; /* who removed a peer for a while does not know its key */
+    return secure_results_forgeable() ||
            (sim.setup.world == WORLD_SIGNED && strcmp(detail, "Stale timestamp") == 0);
 }

@@ -31,6 +31,7 @@ struct transfer_entry {
     bool untold;     /* the last one went without a number */
     uint32_t rounds; /* times that it went back */
     uint32_t sends, posted, breaks_then;
+    unsigned posted_life; /* of the receiver, when one last got a number */
     uint64_t first_ns, last_ns;
     uint64_t numbers[PIECES_MAX]; /* by index: its last one */
     /* at the receiver, while it is unfinished there */
@@ -177,7 +178,7 @@ static uint32_t prefix_of(const struct transfer_entry *transfer)
 static void new_number(struct transfer_entry *transfer, const struct ledger_named *named)
 {
     uint32_t number = ledger_number(transfer->message);
-
+    unsigned life = sim.nodes[transfer->message->stream->to].lives;
     bool judged = transfer->posted > 0 && !transfer->untold;
 
     transfer->untold = false;
@@ -187,12 +188,14 @@ static void new_number(struct transfer_entry *transfer, const struct ledger_name
     tally->chunks_again += transfer->numbers[named->index] != 0;
     if (judged && named->index <= transfer->last_index) {
         fault_count(FAULT_MISSING);
-        if (prefix_of(transfer) > named->index)
+        /* one that has died since may have told it, and the next got all of it again */
+        if (prefix_of(transfer) > named->index && transfer->posted_life == life)
             promise_broken("message %u goes back to chunk %u of %u, which is not missing",
                            number, named->index, transfer->total);
         if (++transfer->rounds > ROUNDS_MAX)
             promise_broken("message %u goes back once too often", number);
     }
+    transfer->posted_life = life;
     transfer->last_index = named->index;
     transfer->numbers[named->index] = named->number;
     transfer->posted++;
