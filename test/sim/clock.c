@@ -13,6 +13,8 @@
 #include <sys/random.h>
 
 #include "runtime/alloc.h"
+#include "test/sim/attack.h"
+#include "test/sim/secure.h"
 #include "test/sim/sim.h"
 
 #define EVENTS_MAX   65536
@@ -190,6 +192,8 @@ void sim_reset(uint64_t seed)
     wires_reset();
     exchanges_reset();
     promise_reset();
+    secure_reset();
+    attack_reset();
 }
 
 void sim_trace(const char *format, ...)

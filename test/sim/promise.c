@@ -16,6 +16,7 @@
 #include "peers/service.h"
 #include "peers/session.h"
 #include "test/sim/ledger.h"
+#include "test/sim/secure.h"
 
 #define STREAMS_MAX 512
 #define LIVES_MAX   64
@@ -110,6 +111,17 @@ void promise_http_failed(const struct process *process, unsigned to)
 
 /* ---- Results ---- */
 
+/* Where it cannot be proven who sends, or nobody would believe it, nothing arrives. */
+static void check_secured(const struct message_entry *message)
+{
+    const struct stream *stream = message->stream;
+
+    if ((message->outcome == PARLEY_DELIVERED || message->outcome == PARLEY_SENT) &&
+        !secure_may_arrive(stream->process->node->index, stream->to))
+        promise_broken("message %u is %s, but its receiver must not take it",
+                       ledger_number(message), parley_outcome_name(message->outcome));
+}
+
 static void on_result(const parley_result *result, void *user)
 {
     struct message_entry *message = user;
@@ -129,9 +141,10 @@ static void on_result(const parley_result *result, void *user)
     if (sim.now_ns > message->deadline_ns + SLACK_NS + sim.paused_ns)
         promise_broken("message %u has its result %.3f s after its deadline", number,
                        (double)(sim.now_ns - message->deadline_ns) / 1e9);
+    check_secured(message);
     switch (result->outcome) {
     case PARLEY_DELIVERED:
-        if (!message->accepted)
+        if (!message->accepted && !secure_results_forgeable())
             promise_broken("message %u is delivered, but no handler took it", number);
         break;
     case PARLEY_SENT:
@@ -141,12 +154,14 @@ static void on_result(const parley_result *result, void *user)
         break;
     case PARLEY_REJECTED:
         if (!message->refused && !message->refused_between &&
-            !transfers_refused(message, result->detail))
+            !transfers_refused(message, result->detail) &&
+            !secure_refused(stream->process->node->index, stream->to, result->detail))
             promise_broken("message %u is rejected (%s), but nobody refused it", number,
                            result->detail);
         break;
     case PARLEY_EXHAUSTED:
-        if (stream->http_failures == 0 && message->hint != PARLEY_HINT_HTTP)
+        if (stream->http_failures == 0 && message->hint != PARLEY_HINT_HTTP &&
+            !secure_refused(stream->process->node->index, stream->to, result->detail))
             promise_broken("message %u is exhausted (%s), but nothing failed", number,
                            result->detail);
         break;
@@ -417,6 +432,9 @@ parley_verdict promise_handle(const parley_incoming *incoming, char *detail, voi
     if (message->stream->to != process->node->index ||
         strcmp(incoming->sender, message->stream->process->node->id) != 0)
         promise_broken("message %u arrives at the wrong node", ledger_number(message));
+    if (!secure_may_arrive(message->stream->process->node->index, process->node->index))
+        promise_broken("message %u runs, but %s must not take it", ledger_number(message),
+                       process->node->id);
     sim_trace("%s: handles message %u%s", process->node->id, ledger_number(message),
               incoming->redelivered ? ", redelivered" : "");
     transfers_content(message, incoming);

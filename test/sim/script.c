@@ -8,11 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "test/sim/attack.h"
+#include "test/sim/secure.h"
 #include "test/sim/sim.h"
 
 #define SCRIPT_NS   (8 * NS_PER_S)
 #define REST_NS_MAX (1000 * NS_PER_S)
 #define PROBE_TTL   400000
+#define FUTILE_TTL  3000 /* of what cannot arrive */
 #define IDLE_S_MAX  3
 
 /* until an unfinished transfer is forgotten */
@@ -37,7 +40,8 @@ enum op_kind {
     OP_DISCONNECT,
     OP_CONNECT,
     OP_CROSS,
-    OP_DRAIN, /* a, for x ms; then it closes */
+    OP_DRAIN,  /* a, for x ms; then it closes */
+    OP_ATTACK, /* on x things that arrive at a, by fault y */
     OP_KINDS
 };
 
@@ -45,7 +49,7 @@ static const char *const op_names[OP_KINDS] = {
     "post",        "cut",     "refuse",        "hang",   "refuse upgrades",
     "slow reader", "delay",   "names",         "memory", "stall",
     "http",        "crash",   "restart",       "pause",  "remove peer",
-    "disconnect",  "connect", "crossed dials", "drain",
+    "disconnect",  "connect", "crossed dials", "drain",  "attack",
 };
 
 /* ---- Drawing ---- */
@@ -138,7 +142,9 @@ static void draw_setup(struct setup *setup)
 {
     struct chance chance = chance_for("setup", 0);
 
+    memset(setup, 0, sizeof(*setup));
     setup->nodes = chance_in(&chance, 800) ? 2 : 3;
+    secure_draw_world(setup);
     setup->latency_us = (uint32_t)chance_between(&chance, 20, 4000);
     setup->turn_us = (uint32_t)chance_between(&chance, 0, 400);
     setup->tiny = chance_in(&chance, 150);
@@ -160,8 +166,9 @@ static void draw_setup(struct setup *setup)
     }
     if (chance_in(&chance, 600))
         draw_transfers(&chance, setup);
-    if (chance_in(&chance, 100))
+    if (chance_in(&chance, 100) && setup->world == WORLD_OPEN)
         make_older(setup, chance_below(&chance, setup->nodes));
+    secure_draw_setup(setup);
 }
 
 static void draw_http(struct chance *chance, struct op *op)
@@ -220,6 +227,22 @@ static void draw_op(struct chance *chance, struct op *op)
     }
 }
 
+static void draw_attacks(struct script *script)
+{
+    struct chance chance = chance_for("attacks", 0);
+    unsigned count = 3 + chance_below(&chance, 12);
+
+    while (count-- > 0 && script->len < OPS_MAX) {
+        struct op *op = &script->ops[script->len++];
+
+        *op = (struct op){.at_ns = chance_between(&chance, 0, SCRIPT_NS),
+                          .kind = OP_ATTACK,
+                          .a = (uint8_t)chance_below(&chance, sim.setup.nodes)};
+        op->x = 1 + chance_below(&chance, chance_in(&chance, 700) ? 4 : 40);
+        op->y = FAULT_REPLAYED + chance_below(&chance, FAULT_OLD_STEPS - FAULT_REPLAYED + 1);
+    }
+}
+
 void script_draw(uint64_t seed, struct script *ret_script)
 {
     struct chance chance;
@@ -230,6 +253,8 @@ void script_draw(uint64_t seed, struct script *ret_script)
     ret_script->len = 8 + chance_below(&chance, 48);
     for (unsigned i = 0; i < ret_script->len; i++)
         draw_op(&chance, &ret_script->ops[i]);
+    if (sim.setup.attacked)
+        draw_attacks(ret_script);
     for (unsigned i = 1; i < ret_script->len; i++) { /* by time, for whoever reads it */
         struct op op = ret_script->ops[i];
         unsigned at = i;
@@ -424,6 +449,10 @@ static void to_node(struct host *node, const struct op *op)
     case OP_STALL:
         node->stalls_until = until;
         break;
+    case OP_ATTACK:
+        node->attacks = op->x;
+        node->attack = (enum fault)op->y;
+        break;
     default:
         node->http_faults = op->x;
         node->http_fault = (enum fault)op->y;
@@ -450,7 +479,8 @@ static void on_op(void *subject, uint64_t value)
         post(op);
     else if (op->kind == OP_CUT)
         wires_cut(op->a, op->b, op->x);
-    else if (op->kind == OP_HTTP || (op->kind >= OP_REFUSE && op->kind <= OP_STALL))
+    else if (op->kind == OP_HTTP || op->kind == OP_ATTACK ||
+             (op->kind >= OP_REFUSE && op->kind <= OP_STALL))
         to_node(node, op);
     else if (node->process != NULL && node->process->runtime != NULL &&
              !node->process->draining && !(sim.waiting && is_blocking(op)))
@@ -459,17 +489,28 @@ static void on_op(void *subject, uint64_t value)
 
 /* ---- A whole run ---- */
 
+/* Where frames are not sealed, nobody notices that one is missing but by what it held. */
+static void end_attacked(void)
+{
+    for (unsigned i = 0; i < sim.setup.nodes; i++) {
+        for (unsigned j = 0; j < i; j++)
+            wires_cut(i, j, 0);
+    }
+}
+
 static void heal(void)
 {
     sim.healed = true;
     sim_trace("---- all is well again");
+    if (sim.setup.attacked && sim.setup.world != WORLD_SEALED)
+        end_attacked();
     for (unsigned i = 0; i < sim.setup.nodes; i++) {
         struct host *node = &sim.nodes[i];
 
         node->refuses_until = node->hangs_until = node->upgrades_refused_until = 0;
         node->slow_until = node->delays_until = node->names_fail_until = 0;
         node->stalls_until = node->memory_fails_until = 0;
-        node->http_faults = 0;
+        node->http_faults = node->attacks = 0;
         if (node->process == NULL)
             process_start(node);
         for (unsigned j = 0; j < sim.setup.nodes; j++) {
@@ -485,8 +526,12 @@ static void probe(bool probed[SIM_NODES_MAX][SIM_NODES_MAX], uint32_t bytes)
 {
     for (unsigned i = 0; i < sim.setup.nodes; i++) {
         for (unsigned j = 0; j < sim.setup.nodes; j++) {
-            struct posting message = {
-                .from = i, .to = j, .ttl_ms = PROBE_TTL, .bytes = bytes, .probe = true};
+            bool arrives = secure_may_arrive(i, j);
+            struct posting message = {.from = i,
+                                      .to = j,
+                                      .ttl_ms = arrives ? PROBE_TTL : FUTILE_TTL,
+                                      .bytes = bytes,
+                                      .probe = arrives};
 
             if (sim.setup.pairs[i][j].known && !probed[i][j])
                 probed[i][j] = promise_post(&message);
@@ -557,6 +602,7 @@ void script_run(uint64_t seed, const struct script *script)
 {
     sim_reset(seed);
     draw_setup(&sim.setup);
+    tally->secured += sim.setup.world != WORLD_OPEN;
     for (unsigned i = 0; i < sim.setup.nodes; i++)
         process_start(&sim.nodes[i]);
     for (unsigned i = 0; i < script->len; i++)
