@@ -637,7 +637,8 @@ PARLEY_API parley_status parley_on_peer_state(parley *runtime, parley_state_fn o
                                               void *user);
 
 /** Tells that a peer which answered PARLEY_EAGAIN has fallen under half of its bound, or that
- *  the runtime has room again. Another thread may have taken it by then: then it tells again. */
+ *  the runtime has room again. Another thread may have taken it by then: then it tells again.
+ */
 typedef void (*parley_writable_fn)(parley_peer peer, void *user);
 
 /** Sets the one observer of writability; NULL: none. PARLEY_OK or PARLEY_EFORK. */

@@ -119,7 +119,7 @@ void connection_older_answered(struct inbound_request *request)
     else if (request->code == 200)
         acknowledge(connection, (struct single *)request);
     else
-        ws_close(connection->ws, 1013, "out of memory");
+        ws_close(connection->ws, 1013, "try again later");
 }
 
 /* ---- Who it is ---- */
@@ -153,7 +153,8 @@ static bool introduce(struct connection *connection, const char *sender, uint64_
     connection->dialect = dialect;
     if (dialled(connection))
         return true;
-    if (connection_present(connection) != PARLEY_OK) {
+    /* one that still has to prove who it is takes nobody's place by saying a name */
+    if (!connection_unproven(connection) && connection_present(connection) != PARLEY_OK) {
         ws_close(connection->ws, 1013, "too many sessions");
         return false;
     }
@@ -276,6 +277,11 @@ static bool guarded(struct connection *connection, const struct json_doc *doc,
     }
 }
 
+static bool is_numbered(const struct envelope *envelope)
+{
+    return envelope->number != 0 && envelope->session_id[0] != '\0';
+}
+
 static void on_message(struct connection *connection, const struct json_doc *doc,
                        enum frame_kind kind, const char *text, size_t len)
 {
@@ -285,7 +291,7 @@ static void on_message(struct connection *connection, const struct json_doc *doc
     struct envelope_error error;
     struct envelope envelope;
     struct single *single;
-    bool unplaced;
+    bool unplaced, numbered;
 
     if (older_message_read(doc, doc->items, kind, clock_wall_us(), &envelope, &error) !=
         PARLEY_OK) {
@@ -309,11 +315,14 @@ static void on_message(struct connection *connection, const struct json_doc *doc
     if (!guarded(connection, doc, &envelope, &evidence, &unplaced))
         return;
     /* what has no number must not take one of a session's */
-    single = single_new(connection,
-                        envelope.number != 0 && !unplaced ? envelope.session_id : "", len);
+    numbered = is_numbered(&envelope) && !unplaced;
+    single = single_new(connection, numbered ? envelope.session_id : "", len);
+    if (single == NULL && numbered) {
+        ws_close(connection->ws, 1013, "try again later"); /* see session_refuse_frame() */
+        return;
+    }
     if (single == NULL) {
-        connection_refuse_number(connection, envelope.number,
-                                 "Rate limit exceeded: too much unanswered");
+        connection_refuse(connection, "Rate limit exceeded: too much unanswered");
         return;
     }
     note_answer(single, doc, &envelope, by_id);

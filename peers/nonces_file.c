@@ -45,12 +45,15 @@ struct nonces_file {
     uint64_t began_us; /* when the current one was empty */
 };
 
-static uint32_t check_of(const struct head *head, const char *texts)
+static uint32_t check_of(const struct head *head, const char *sender, const char *text)
 {
-    size_t skip = offsetof(struct head, wall_us);
-    uint32_t one = hash_bytes((const char *)head + skip, sizeof(*head) - skip);
+    uint64_t numbers[] = {head->wall_us, head->newest_us, head->kind, head->texts_len};
+    uint32_t check = 0;
 
-    return one ^ (hash_bytes(texts, head->texts_len) * 31);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        check = (check ^ (uint32_t)numbers[i] ^ (uint32_t)(numbers[i] >> 32)) * 16777619u;
+    return check ^ (hash_bytes(sender, strlen(sender)) * 31) ^
+           (hash_bytes(text, strlen(text)) * 17);
 }
 
 static void cut(int fd, off_t len)
@@ -76,7 +79,7 @@ static size_t read_record(const char *bytes, size_t len, struct record *ret)
     end = memchr(ret->texts, '\0', ret->head.texts_len);
     if (end == NULL ||
         memchr(end + 1, '\0', ret->head.texts_len - 1 - (size_t)(end - ret->texts)) == NULL ||
-        ret->head.check != check_of(&ret->head, ret->texts))
+        ret->head.check != check_of(&ret->head, ret->texts, end + 1))
         return 0;
     return sizeof(ret->head) + ret->head.texts_len;
 }
@@ -114,7 +117,7 @@ static void read_file(struct reading *reading, int fd, char buffer[READ_BYTES])
 
     while ((got = pread(fd, buffer + len, READ_BYTES - len, good + (off_t)len)) > 0) {
         size_t at = 0, taken;
-        struct record record;
+        struct record record = {.texts = ""};
 
         len += (size_t)got;
         while ((taken = read_record(buffer + at, len - at, &record)) > 0) {
@@ -135,7 +138,7 @@ static uint64_t began_us(int fd)
 {
     char bytes[sizeof(struct record)];
     ssize_t got = pread(fd, bytes, sizeof(bytes), 0);
-    struct record record;
+    struct record record = {.texts = ""};
 
     return got > 0 && read_record(bytes, (size_t)got, &record) > 0 ? record.head.wall_us : 0;
 }
@@ -269,7 +272,7 @@ void nonces_file_add(struct nonces_file *file, enum nonces_kind kind, const char
         return;
     memcpy(record.texts, sender, sender_len);
     memcpy(record.texts + sender_len, text, text_len);
-    record.head.check = check_of(&record.head, record.texts);
+    record.head.check = check_of(&record.head, sender, text);
     do {
         written =
             write(turn(file, wall_us), &record, sizeof(record.head) + record.head.texts_len);

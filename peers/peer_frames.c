@@ -166,10 +166,9 @@ static void on_error(struct peer *peer, const struct json_doc *doc)
     error_read(doc, doc->items, text, sizeof(text));
     log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
     if (is_refusal(text) && older_read_error(doc, doc->items, &number) == REFERENCE_NUMBER &&
-        peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET) {
-        (void)delivery_answer(&peer->delivery, number, PARLEY_REJECTED, 0, text);
+        peer->delivery.route == PARLEY_TRANSPORT_WEBSOCKET &&
+        delivery_answer(&peer->delivery, number, PARLEY_REJECTED, 0, text))
         peer_flush(peer); /* while `text` is there */
-    }
 }
 
 static void on_frame(struct peer *peer, const struct json_doc *doc, const char *data,

@@ -3,211 +3,7 @@
  * Signatures between real nodes, and what a node that requires them makes of everything that
  * is not signed, or no longer what was signed: each refusal in its words, and nothing run.
  */
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "peers/canonical.h"
-#include "peers/envelope.h"
-#include "peers/signature.h"
-#include "runtime/clock.h"
-#include "test/peers/older_client.h"
-
-#define SESSION "11111111-2222-4333-8444-555555555555"
-
-static struct alloc alloc;
-static struct canonical canonical;
-
-static void seed_of(uint8_t seed[32], uint8_t first)
-{
-    for (uint8_t i = 0; i < 32; i++)
-        seed[i] = first + i;
-}
-
-static struct identity *identity_of(uint8_t first)
-{
-    struct identity *identity = NULL;
-    uint8_t seed[32];
-
-    seed_of(seed, first);
-    CHECK_STATUS(identity_new(&alloc, seed, &identity), OK);
-    return identity;
-}
-
-static void hex_of(uint8_t first, char hex[IDENTITY_KEY_HEX + 1])
-{
-    struct identity *identity = identity_of(first);
-
-    identity_hex(identity_public(identity), hex);
-    identity_free(identity);
-}
-
-/* ---- A node that requires signatures and knows "alice" ---- */
-
-#define ALICE 0x10
-#define BOB   0x40
-#define NODE  0x70
-
-struct world {
-    parley *node;
-    struct identity *alice;
-    struct seen seen;
-    char dir[64];
-};
-
-static void begin(void)
-{
-    alloc_init(&alloc, NULL);
-    canonical_init(&canonical, &alloc);
-}
-
-static void add_peer(parley *node, const char *id, const char *url, uint8_t first,
-                     parley_signatures signatures, parley_preference preference)
-{
-    char hex[IDENTITY_KEY_HEX + 1];
-    parley_peer_options options;
-    parley_peer peer;
-
-    hex_of(first, hex);
-    parley_peer_options_init(&options);
-    options.public_key = hex;
-    options.signatures = signatures;
-    options.preference = preference;
-    options.preference_set = true;
-    CHECK_STATUS(parley_peer_add(node, id, url, &options, &peer), OK);
-}
-
-static void node_start(struct world *world, parley_signatures signatures)
-{
-    parley_options options;
-    uint8_t seed[32];
-
-    seed_of(seed, NODE);
-    node_options(&options, "us");
-    options.identity_seed = seed;
-    options.listen_host = "127.0.0.1";
-    options.listen_port = 0;
-    options.signatures = signatures;
-    options.state_dir = world->dir[0] != '\0' ? world->dir : NULL;
-    world->node = node_open(&options);
-    parley_on_message(world->node, NULL, seen_handler, &world->seen);
-    add_peer(world->node, "alice", NULL, ALICE, PARLEY_SIGNATURES_AUTO, PARLEY_HTTP_ONLY);
-}
-
-static void world_open(struct world *world, parley_signatures signatures)
-{
-    memset(world, 0, sizeof(*world));
-    begin();
-    world->alice = identity_of(ALICE);
-    node_start(world, signatures);
-}
-
-static void world_close(struct world *world)
-{
-    CHECK_STATUS(parley_close(world->node), OK);
-    identity_free(world->alice);
-    canonical_fini(&canonical);
-}
-
-/* ---- What alice says ---- */
-
-struct said {
-    struct envelope_fields fields;
-    struct signed_texts texts;
-    uint8_t nonce[16];
-    char text[4096];
-};
-
-static void say(struct said *said, uint64_t number, uint64_t timestamp_us, uint8_t nonce)
-{
-    memset(said->nonce, nonce, sizeof(said->nonce));
-    said->fields = (struct envelope_fields){
-        .sender_id = "alice",
-        .recipient_id = "us",
-        .session_id = SESSION,
-        .msg_type = "test",
-        .msg_type_len = 4,
-        .payload = "{\"t\":9}",
-        .payload_len = 7,
-        .timestamp_us = timestamp_us,
-        .number = number,
-        .nonce = said->nonce,
-        .version = "1.0",
-    };
-}
-
-/* @param bound with a parley_signature, too */
-static const char *envelope_text(const struct world *world, struct said *said, bool bound)
-{
-    struct json_out out = {.buffer = said->text, .capacity = sizeof(said->text) - 1};
-
-    CHECK_STATUS(signature_envelope(&canonical, world->alice, &said->fields, &said->texts),
-                 OK);
-    if (!bound)
-        said->fields.bound = NULL;
-    envelope_write(&out, &said->fields);
-    said->text[out.len] = '\0';
-    return said->text;
-}
-
-/* Messages from `first` on. */
-static const char *batch_text(const struct world *world, struct said *said, uint64_t first,
-                              unsigned count, uint64_t timestamp_us)
-{
-    struct json_out out = {.buffer = said->text, .capacity = sizeof(said->text) - 1};
-
-    batch_begin(&out, SESSION, 1, first);
-    for (unsigned i = 0; i < count; i++) {
-        say(said, first + i, timestamp_us, (uint8_t)i);
-        said->fields.base_seq = 1;
-        CHECK_STATUS(signature_in_batch(&canonical, world->alice, &said->fields, &said->texts),
-                     OK);
-        if (i > 0)
-            said->fields.sender_id = NULL;
-        CHECK(batch_add(&out, &said->fields, i == 0));
-    }
-    batch_end(&out);
-    said->text[out.len] = '\0';
-    return said->text;
-}
-
-static void change(char *text, const char *from, const char *to)
-{
-    char *at = strstr(text, from);
-
-    CHECK_U64(strlen(from), strlen(to));
-    if (CHECK(at != NULL))
-        memcpy(at, to, strlen(to));
-}
-
-static const char *ask(const struct world *world, const char *path, const char *body)
-{
-    static char answer[4096];
-    char request[8192];
-    int fd = raw_connect((uint16_t)parley_port(world->node));
-    size_t len = (size_t)snprintf(request, sizeof(request),
-                                  "POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-                                  "Content-Length: %zu\r\n\r\n%s",
-                                  path, strlen(body), body);
-
-    CHECK(raw_send(fd, request, len) && raw_answer(fd, answer, sizeof(answer)));
-    close(fd);
-    return answer;
-}
-
-static void refused(const struct world *world, const char *path, const char *body,
-                    const char *detail)
-{
-    char expected[128];
-
-    snprintf(expected, sizeof(expected), "{\"detail\":\"%s\"}", detail);
-    CHECK_CONTAINS(ask(world, path, body), " 400 ");
-    CHECK_CONTAINS(ask(world, path, body), expected);
-}
-
-static uint64_t ran(struct world *world)
-{
-    return atomic_load(&world->seen.handled);
-}
+#include "test/peers/signed_world.h"
 
 /* ---- Single messages ---- */
 
@@ -336,7 +132,7 @@ static void a_batch_is_run_as_far_as_it_is_proven(void)
     world_open(&world, PARLEY_SIGNATURES_REQUIRED);
     batch_text(&world, &said, 1, 4, now_us);
     third = strstr(strstr(strstr(said.text, "{\"t\":9}") + 1, "{\"t\":9}") + 1, "{\"t\":9}");
-    memcpy(third, "{\"t\":8}", 7);
+    change(third, "{\"t\":9}", "{\"t\":8}");
     CHECK_CONTAINS(ask(&world, "/messages", said.text), "\"ack_seq\":2,\"rejected\":[]");
     CHECK_U64(ran(&world), 2);
     /* beginning with it, nothing is read */
@@ -419,6 +215,31 @@ static void frames_are_judged_as_bodies_are(void)
     CHECK_TEXT(client_hear(&client), "");
     CHECK_U64(client.code, 4003);
     client_close(&client);
+    CHECK_U64(ran(&world), 3);
+    world_close(&world);
+}
+
+/* Who just says alice's name and session, or plays her frames again later, stays outside. */
+static void nobody_takes_her_session_over(void)
+{
+    const uint64_t now_us = clock_wall_us();
+    struct client alice, impostor;
+    struct world world;
+    struct said said;
+
+    world_open(&world, PARLEY_SIGNATURES_REQUIRED);
+    client_open(&alice, world.node, "?entity_id=alice&session_id=" SESSION);
+    client_say(&alice, "%s", batch_text(&world, &said, 1, 2, now_us));
+    CHECK_CONTAINS(client_hear(&alice), "\"ack_seq\":2");
+    client_open(&impostor, world.node, "?entity_id=alice&session_id=" SESSION);
+    client_say(&impostor, "%s", batch_text(&world, &said, 1, 2, now_us - 90000000));
+    CHECK_CONTAINS(client_hear(&impostor), "\"error\":\"Stale timestamp\",\"seq\":1");
+    CHECK_TEXT(client_hear(&impostor), "");
+    CHECK_U64(impostor.code, 4003);
+    client_close(&impostor);
+    client_say(&alice, "%s", batch_text(&world, &said, 3, 1, now_us + 1));
+    CHECK_CONTAINS(client_hear(&alice), "\"ack_seq\":3");
+    client_close(&alice);
     CHECK_U64(ran(&world), 3);
     world_close(&world);
 }
@@ -550,6 +371,56 @@ static void nodes_deliver_what_they_sign(void)
     }
 }
 
+/* What is too long for one message goes in parts, each signed in its place. */
+static void long_messages_are_signed_in_parts(void)
+{
+    const size_t len = (size_t)3 << 20;
+    char *payload = malloc(len + 1);
+    struct two two;
+
+    two_open(&two, ALICE, PARLEY_WEBSOCKET_ONLY);
+    memset(payload, 'x', len);
+    payload[snprintf(payload, len, "{\"t\":0,\"n\":0,\"x\":\"")] = 'x';
+    payload[len - 2] = '"';
+    payload[len - 1] = '}';
+    payload[len] = '\0';
+    CHECK_STATUS(post(two.sender, two.peer, payload, &two.tally), OK);
+    CHECK(check_wait(&two.tally.results, 1));
+    CHECK_U64(atomic_load(&two.tally.outcomes[PARLEY_DELIVERED]), 1);
+    CHECK_U64(atomic_load(&two.seen.handled), 1);
+    free(payload);
+    two_close(&two);
+}
+
+static parley_verdict never_answer_first(const parley_incoming *message, char *detail,
+                                         void *user)
+{
+    seen_handler(message, detail, user);
+    return payload_number(message, "n") == 0 ? PARLEY_LATER : PARLEY_ACCEPT;
+}
+
+/* What was given up holds nothing up: that it was is said by a signed batch without messages,
+ * or by a signed void. */
+static void what_is_given_up_is_signed_too(void)
+{
+    parley_message message;
+    struct two two;
+
+    two_open(&two, ALICE, PARLEY_WEBSOCKET_ONLY);
+    parley_on_message(two.receiver, NULL, never_answer_first, &two.seen);
+    parley_message_init(&message, "test", "{\"t\":0,\"n\":0}", 13);
+    message.ttl_ms = 300;
+    CHECK_STATUS(parley_send(two.sender, two.peer, &message, tally_result, &two.tally, NULL),
+                 OK);
+    for (unsigned n = 1; n < 4; n++)
+        CHECK_STATUS(post_numbered(two.sender, two.peer, 0, n, &two.tally), OK);
+    CHECK(check_wait(&two.tally.results, 4));
+    CHECK_U64(atomic_load(&two.tally.outcomes[PARLEY_EXPIRED]), 1);
+    CHECK_U64(atomic_load(&two.tally.outcomes[PARLEY_DELIVERED]), 3);
+    CHECK_U64(atomic_load(&two.seen.handled), 4);
+    two_close(&two);
+}
+
 static void who_is_not_believed_hears_it(void)
 {
     static const parley_preference ways[] = {PARLEY_WEBSOCKET_ONLY, PARLEY_HTTP_ONLY};
@@ -582,11 +453,14 @@ static const struct check_test tests[] = {
     {"a batch is run as far as it is proven", a_batch_is_run_as_far_as_it_is_proven},
     {"a restarted node takes no copy", a_restarted_node_takes_no_copy},
     {"frames are judged as bodies are", frames_are_judged_as_bodies_are},
+    {"nobody takes her session over", nobody_takes_her_session_over},
     {"an older client's frames are not enough", an_older_clients_frames_are_not_enough},
     {"where it is optional a wrong one is refused all the same",
      where_it_is_optional_a_wrong_one_is_refused_all_the_same},
     {"off looks at nothing", off_looks_at_nothing},
     {"nodes deliver what they sign", nodes_deliver_what_they_sign},
+    {"long messages are signed in parts", long_messages_are_signed_in_parts},
+    {"what is given up is signed too", what_is_given_up_is_signed_too},
     {"who is not believed hears it", who_is_not_believed_hears_it},
 };
 
