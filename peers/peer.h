@@ -197,9 +197,8 @@ struct peer {
     struct delivery delivery;
     struct link link;
     struct post post;
-    struct threeway
-        *threeway;       /* threeway.h; NULL: none; not under the mutex once it is known */
-    bool threeway_asked; /* a step of a handshake has been heard */
+    struct threeway *threeway;                   /* threeway.h; NULL: none yet */
+    bool threeway_asked;                         /* a step of a handshake has been heard */
     struct transfer *transfers, *transfers_last; /* transfer.c: the first one has parts out */
     uint32_t transfers_in_order;                 /* of these: what was posted later waits */
     bool transfers_moved;                        /* something has ended: look again */

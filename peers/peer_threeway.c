@@ -64,8 +64,8 @@ bool threeway_out(const struct peer *peer, struct old_session *ret_session)
 void threeway_forget(struct peer *peer)
 {
     registry_lock(&peer->runtime->registry);
-    if (peer->threeway != NULL)
-        OPENSSL_cleanse(peer->threeway->sessions, sizeof(peer->threeway->sessions));
+    for (unsigned i = 0; peer->threeway != NULL && i < THREEWAY_SESSIONS; i++)
+        peer->threeway->sessions[i].confirmed = false;
     registry_unlock(&peer->runtime->registry);
 }
 
@@ -200,7 +200,7 @@ static bool look_after(struct peer *peer)
 
 const char *threeway_why(const struct peer *peer)
 {
-    if (peer->threeway == NULL || threeway_ready(peer))
+    if (threeway_ready(peer))
         return NULL;
     return peer->threeway->why[0] != '\0' ? peer->threeway->why
                                           : "no encrypted session with the peer yet";
@@ -304,15 +304,18 @@ void threeway_pump(struct peer *peer)
 {
     struct threeway_say say = {0};
     enum threeway_step step = THREEWAY_START;
-    bool begin;
+    bool begin, word;
 
     if (peer->closing || !peer->has_url || peer->post.busy ||
         peer->post.next_ns != CLOCK_NEVER ||
         (peer->encryption != PARLEY_ENCRYPTION_SESSION && !peer->threeway_asked))
         return;
-    begin = !word_due(peer) && start_due(peer);
-    if (!begin && !word_due(peer))
+    word = word_due(peer);
+    begin = !word && start_due(peer);
+    if (!begin && !word) {
+        peer->threeway_asked = false; /* the next word comes with the next control message */
         return;
+    }
     if (auth_renew(peer) != PARLEY_OK) {
         post_wait(peer, peer->runtime->options.http_backoff_ms);
         return;
@@ -329,14 +332,13 @@ void threeway_pump(struct peer *peer)
 
 uint64_t threeway_next_ns(const struct peer *peer)
 {
-    const struct threeway *threeway = peer->threeway;
+    const struct threeway *threeway;
 
-    if (peer->encryption != PARLEY_ENCRYPTION_SESSION || threeway == NULL || peer->post.busy ||
+    if (peer->encryption != PARLEY_ENCRYPTION_SESSION || peer->post.busy ||
         peer->post.next_ns != CLOCK_NEVER || !wants_session(peer))
-        return CLOCK_NEVER; /* something else pumps */
-    if (now_ns(peer) < threeway->again_ns)
-        return threeway->again_ns;
-    return threeway->answer_ns;
+        return CLOCK_NEVER;    /* something else pumps */
+    threeway = peer->threeway; /* such a peer has it from the start */
+    return now_ns(peer) < threeway->again_ns ? threeway->again_ns : threeway->answer_ns;
 }
 
 /* ---- What became of it ---- */
@@ -394,7 +396,7 @@ void threeway_posted(struct peer *peer)
     bool taken = answered && call->code >= 200 && call->code < 300;
     char why[PARLEY_DETAIL_MAX];
 
-    snprintf(why, sizeof(why), "%s", "");
+    why[0] = '\0';
     if (!taken)
         post_reason(peer, why, sizeof(why));
     if (answered && call->code < 500) {

@@ -99,7 +99,7 @@ void threeway_pump(struct peer *peer);
 uint64_t threeway_next_ns(const struct peer *peer);
 /** The request that threeway_pump() made has ended. */
 void threeway_posted(struct peer *peer);
-/** The peer does not know our session: whatever there is ends. */
+/** The peer does not know our session: nothing more is sent in what there is. */
 void threeway_forget(struct peer *peer);
 /** What a message that waited in vain is told; NULL: it did not wait for this. */
 const char *threeway_why(const struct peer *peer);

@@ -12,16 +12,17 @@ struct old_pair {
     parley_peer peer;
 };
 
-static void add_receiver(struct old_pair *pair, const char *key, uint32_t ttl_ms,
-                         parley_encryption encryption)
+static void add_receiver_by(struct old_pair *pair, const char *key, uint32_t ttl_ms,
+                            parley_encryption encryption, parley_preference preference)
 {
     parley_peer_options options;
     char url[64];
 
     parley_peer_options_init(&options);
-    options.preference = PARLEY_HTTP_ONLY;
+    options.preference = preference;
     options.preference_set = true;
-    options.dialect = PARLEY_DIALECT_SERVICE;
+    options.dialect =
+        preference == PARLEY_HTTP_ONLY ? PARLEY_DIALECT_SERVICE : PARLEY_DIALECT_AUTO;
     options.public_key = key;
     options.encryption = encryption;
     options.pace = false;
@@ -30,23 +31,37 @@ static void add_receiver(struct old_pair *pair, const char *key, uint32_t ttl_ms
     CHECK_STATUS(parley_peer_add(pair->sender, "receiver", url, &options, &pair->peer), OK);
 }
 
+static void add_receiver(struct old_pair *pair, const char *key, uint32_t ttl_ms,
+                         parley_encryption encryption)
+{
+    add_receiver_by(pair, key, ttl_ms, encryption, PARLEY_HTTP_ONLY);
+}
+
 /* What the receiver answers a handshake to; NULL key: it does not know the sender. */
-static void add_sender(struct old_pair *pair, const char *key)
+static parley_peer add_sender_by(struct old_pair *pair, const char *key,
+                                 parley_encryption encryption)
 {
     parley_peer_options options;
     parley_peer back = {0};
     char url[64];
 
     if (key == NULL)
-        return;
+        return back;
     parley_peer_options_init(&options);
     options.public_key = key;
+    options.encryption = encryption;
     options.preference = PARLEY_HTTP_ONLY;
     options.preference_set = true;
     options.dialect = PARLEY_DIALECT_SERVICE;
     options.pace = false;
     snprintf(url, sizeof(url), "http://127.0.0.1:%u", parley_port(pair->sender));
     CHECK_STATUS(parley_peer_add(pair->receiver, "sender", url, &options, &back), OK);
+    return back;
+}
+
+static void add_sender(struct old_pair *pair, const char *key)
+{
+    add_sender_by(pair, key, PARLEY_ENCRYPTION_NONE);
 }
 
 static parley *open_node(struct old_pair *pair, unsigned who, const struct secure_setup *setup)
@@ -55,6 +70,7 @@ static parley *open_node(struct old_pair *pair, unsigned who, const struct secur
 
     secure_options(&pair->secure, setup, &options, who);
     options.listen_host = "127.0.0.1";
+    options.accept_websocket = true;
     return node_open(&options);
 }
 
@@ -102,6 +118,50 @@ static void test_delivered(void)
     add_receiver(&pair, pair.secure.keys[1], 0, PARLEY_ENCRYPTION_SESSION);
     post_from(&pair, 0, 50);
     check_delivered(&pair, 50);
+    close_nodes(&pair);
+}
+
+/* The handshake goes over HTTP, the messages over the WebSocket. */
+static void test_over_websocket(void)
+{
+    const struct secure_setup setup = {0};
+    struct old_pair pair;
+
+    open_nodes(&pair, &setup);
+    add_sender(&pair, pair.secure.keys[0]);
+    add_receiver_by(&pair, pair.secure.keys[1], 0, PARLEY_ENCRYPTION_SESSION,
+                    PARLEY_WEBSOCKET_ONLY);
+    post_from(&pair, 0, 50);
+    check_delivered(&pair, 50);
+    CHECK_U64(pair.secure.tally.transports[PARLEY_TRANSPORT_WEBSOCKET], 50);
+    close_nodes(&pair);
+}
+
+/* Both begin at once. */
+static void test_both_begin(void)
+{
+    const struct secure_setup setup = {0};
+    struct tally tally = TALLY_INIT;
+    struct seen seen = {0};
+    struct old_pair pair;
+    parley_peer back;
+
+    open_nodes(&pair, &setup);
+    parley_on_message(pair.sender, NULL, seen_handler, &seen);
+    back = add_sender_by(&pair, pair.secure.keys[0], PARLEY_ENCRYPTION_SESSION);
+    add_receiver(&pair, pair.secure.keys[1], 0, PARLEY_ENCRYPTION_SESSION);
+    for (unsigned n = 0; n < 20; n++) {
+        char payload[32];
+
+        snprintf(payload, sizeof(payload), "{\"t\":0,\"n\":%u}", n);
+        CHECK_STATUS(post(pair.receiver, back, payload, &tally), OK);
+        post_from(&pair, n, 1);
+    }
+    check_delivered(&pair, 20);
+    CHECK(check_wait(&tally.results, 20));
+    CHECK_U64(tally.outcomes[PARLEY_DELIVERED], 20);
+    CHECK_U64(seen.handled, 20);
+    CHECK_U64(seen.violations, 0);
     close_nodes(&pair);
 }
 
@@ -225,6 +285,8 @@ static void test_wrong_session(void)
 
 static const struct check_test tests[] = {
     {"encrypted in a session", test_delivered},
+    {"encrypted over a WebSocket", test_over_websocket},
+    {"both begin at once", test_both_begin},
     {"renewed under load", test_renewed},
     {"a session that was forgotten", test_forgotten},
     {"keys that are not trusted", test_strangers},
