@@ -389,31 +389,48 @@ static bool repeat(struct peer *peer)
     return again;
 }
 
-void threeway_posted(struct peer *peer)
+/* It was not read, or not now. */
+static bool is_passing(const struct http_call *call)
+{
+    return call->status != PARLEY_OK || call->code >= 500 || call->code == 408 ||
+           call->code == 429;
+}
+
+static void wait_a_while(struct peer *peer)
 {
     const struct http_call *call = &peer->post.call;
-    bool answered = call->status == PARLEY_OK;
-    bool taken = answered && call->code >= 200 && call->code < 300;
-    char why[PARLEY_DETAIL_MAX];
+    uint64_t wait_ms = peer->runtime->options.http_backoff_ms;
+    uint64_t most_ms = peer->runtime->options.reconnect_max_ms;
 
-    why[0] = '\0';
-    if (!taken)
-        post_reason(peer, why, sizeof(why));
-    if (answered && call->code < 500) {
+    if (call->status == PARLEY_OK && call->retry_after_s != 0)
+        wait_ms = (uint64_t)call->retry_after_s * 1000;
+    post_wait(peer, wait_ms < most_ms ? wait_ms : most_ms);
+}
+
+static void learn(struct peer *peer)
+{
+    const struct http_call *call = &peer->post.call;
+
+    if (call->status == PARLEY_OK && call->code < 500) {
         post_succeeded(peer);
         peer_alive(peer);
     } else {
         post_failed(peer);
         peer_failed(peer);
     }
-    if (!taken && (!answered || call->code >= 500 || call->code == 408 || call->code == 429)) {
-        uint64_t wait_ms = peer->runtime->options.http_backoff_ms;
+}
 
-        if (call->retry_after_s != 0 && answered)
-            wait_ms = (uint64_t)call->retry_after_s * 1000;
-        if (wait_ms > peer->runtime->options.reconnect_max_ms)
-            wait_ms = peer->runtime->options.reconnect_max_ms;
-        post_wait(peer, wait_ms);
+void threeway_posted(struct peer *peer)
+{
+    const struct http_call *call = &peer->post.call;
+    bool taken = call->status == PARLEY_OK && call->code >= 200 && call->code < 300;
+    char why[PARLEY_DETAIL_MAX] = "";
+
+    learn(peer);
+    if (!taken)
+        post_reason(peer, why, sizeof(why));
+    if (is_passing(call)) {
+        wait_a_while(peer);
         if (repeat(peer))
             return;
     }
