@@ -189,7 +189,9 @@ typedef enum parley_security {
 typedef enum parley_encryption {
     PARLEY_ENCRYPTION_NONE = 0,
     PARLEY_ENCRYPTION_PAYLOAD = 1, /**< by both identities alone */
-    PARLEY_ENCRYPTION_SESSION = 2, /**< within a session of the three-way handshake */
+    PARLEY_ENCRYPTION_SESSION = 2, /**< within a session of the three-way handshake, whose
+                                        answer comes to where we listen; messages wait for it
+                                        within their deadlines */
 } parley_encryption;
 
 /** How an accepted message ended. The last three mean: not known delivered. */

@@ -422,7 +422,7 @@ void delivery_expire(struct delivery *delivery, uint64_t now_ns)
         delivery_give_up(
             delivery,
             (struct delivery_message *)(entry - offsetof(struct delivery_message, expiry)),
-            PARLEY_EXPIRED, "deadline passed");
+            PARLEY_EXPIRED, delivery->overdue != NULL ? delivery->overdue : "deadline passed");
     }
     delivery->earliest_deadline_ns = deadlines_earliest(&delivery->deadlines);
 }

@@ -73,6 +73,7 @@ struct delivery {
     uint64_t next_number; /* the next message's number */
     uint64_t base;        /* base_seq: the lowest unresolved number */
     uint64_t failed_end;  /* what the last lost attempt held ends before this number */
+    const char *overdue;  /* what a message hears whose deadline passes; NULL: just that */
     uint64_t earliest_deadline_ns; /* not later than any pending message's; CLOCK_NEVER */
     struct deadlines deadlines;    /* of the pending messages */
     uint32_t outstanding;          /* messages before the cursor, voids included */

@@ -16,6 +16,7 @@
 #include "peers/peer.h"
 #include "peers/secure.h"
 #include "peers/stats.h"
+#include "peers/threeway.h"
 #include "peers/wire.h"
 #include "runtime/clock.h"
 
@@ -285,7 +286,8 @@ static void post_envelope(struct http_exchange *exchange, const struct envelope 
         refuse_unproven(exchange, status, &error);
         return;
     }
-    posted.unplaced = required && posted.evidence != EVIDENCE_BOUND;
+    posted.unplaced = (required && posted.evidence != EVIDENCE_BOUND) ||
+                      threeway_is_step(envelope->msg_type);
     /* what has no number must not take one of a session's */
     posted.session_id = envelope->number != 0 && !posted.unplaced ? envelope->session_id : "";
     hand_over(exchange, &posted);

@@ -27,13 +27,19 @@ size_t payload_bytes_for(const struct peer *peer, size_t len);
 
 #define PAYLOAD_REFUSED "Decryption failed"
 
+/** What has been decrypted. */
+struct payload_opened {
+    char *buffer; /* what envelope->payload points to, to be freed; NULL: it came plain */
+    char session_id[ENVELOPE_SESSION_MAX + 1]; /* in which its number has to rise; "": none */
+};
+
 /**
  * Decrypts a payload that came in a body or frame of its own, if it is encrypted.
  *
- * @param ret_buffer what envelope->payload then points to, to be freed; NULL: it came plain
  * @return PARLEY_OK; PARLEY_EREFUSED: PAYLOAD_REFUSED; PARLEY_ENOMEM
  */
 parley_status payload_decrypt_from(struct session *session, const struct json_doc *doc,
-                                   struct envelope *envelope, char **ret_buffer);
+                                   struct envelope *envelope,
+                                   struct payload_opened *ret_opened);
 
 #endif

@@ -12,6 +12,7 @@
 #include "peers/carrier.h"
 #include "peers/envelope.h"
 #include "peers/stats.h"
+#include "peers/threeway.h"
 #include "runtime/clock.h"
 
 struct message *message_of(struct delivery_message *delivery)
@@ -183,7 +184,7 @@ void peer_arm(struct peer *peer)
 
     next = earlier(next, earlier(peer->post.next_ns, peer->again_ns));
     next = earlier(next, peer->health.probe_ns);
-    next = earlier(next, peer->transfers_ns);
+    next = earlier(next, earlier(peer->transfers_ns, threeway_next_ns(peer)));
     if (next == peer->timer_ns)
         return;
     /* A timer that is early by some acknowledged message's deadline costs one idle look; an
@@ -249,6 +250,7 @@ static void peer_free(struct peer *peer)
 
     link_fini(peer);
     post_fini(peer);
+    threeway_free(peer);
     auth_forget_token(peer);
     alloc_free(alloc, peer->id);
     alloc_free_aligned(alloc, peer);
@@ -291,6 +293,9 @@ static void on_control_message(struct peer *peer, struct control *control)
     case CONTROL_DISCONNECT:
         ping_cancel(peer, false, "closed by the host");
         link_close(peer, 1000, "closed by the host");
+        break;
+    case CONTROL_HANDSHAKE:
+        peer->threeway_asked = true;
         break;
     case CONTROL_PING:
         ping_begin(peer, control);
@@ -459,6 +464,8 @@ static parley_status peer_init(struct peer *peer, const char *id, const char *ur
     peer->timer_ns = peer->again_ns = peer->transfers_ns = CLOCK_NEVER;
     health_init(peer, options);
     link_init(peer);
+    if (peer->encryption == PARLEY_ENCRYPTION_SESSION && threeway_of(peer) == NULL)
+        return PARLEY_ENOMEM;
     return post_init(peer, options);
 }
 

@@ -15,6 +15,7 @@
  *   peer_older.c      the same in the older dialects, one message a frame
  *   peer_http.c       requests out, the pace towards older peers
  *   peer_answer.c     answers in, retries, the fallback to "0.3"
+ *   peer_threeway.c   handshakes with an older service
  *   peer_batch.c      messages written as a batch
  *   health.c          whether it is well
  *   transfer.c        messages that go in chunks
@@ -127,6 +128,7 @@ enum post_kind {
     POST_PLAIN,
     POST_STEP,   /* of a handshake: peer_post_secure.c */
     POST_SEALED, /* a batch */
+    POST_APART,  /* of a handshake with an older service: peer_threeway.c */
 };
 
 /** The peer's HTTP request. */
@@ -195,6 +197,8 @@ struct peer {
     struct delivery delivery;
     struct link link;
     struct post post;
+    struct threeway *threeway;                   /* threeway.h; NULL: none yet */
+    bool threeway_asked;                         /* a step of a handshake has been heard */
     struct transfer *transfers, *transfers_last; /* transfer.c: the first one has parts out */
     uint32_t transfers_in_order;                 /* of these: what was posted later waits */
     bool transfers_moved;                        /* something has ended: look again */
@@ -498,6 +502,14 @@ void post_parley(struct peer *peer, uint64_t batch_bytes);
 void post_succeeded(struct peer *peer);
 void post_failed(struct peer *peer);
 void post_undone(struct peer *peer);
+/** Takes the turn of a request. @return false: not now; post->next_ns says when */
+bool post_may_go(struct peer *peer);
+/** Posts to /message what is none of the peer's messages; its turn has been taken.
+ *  @return false: out of memory */
+bool post_apart(struct peer *peer, const struct json_out *out);
+/** Why the request was not taken: what its answer says, or why there is none.
+ *  @return that text, in `buffer` */
+const char *post_reason(struct peer *peer, char *buffer, size_t len);
 /** Nothing is posted before so much time has passed. */
 void post_wait(struct peer *peer, uint64_t wait_ms);
 

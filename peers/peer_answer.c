@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "peers/envelope.h"
+#include "peers/payload.h"
 #include "peers/peer.h"
+#include "peers/threeway.h"
 #include "runtime/clock.h"
 
 /* The longest that a peer may hold us off by Retry-After for sending too much: what the older
@@ -27,7 +29,8 @@ enum verdict {
     VERDICT_OLDER,     /* at once in "0.3" */
     VERDICT_NEWER,     /* at once in "1.0" */
     VERDICT_NO_ANSWER,
-    VERDICT_UNSEALED, /* the answer to a sealed request: nobody knows whose */
+    VERDICT_NO_SESSION, /* payloads are encrypted in one that it does not know */
+    VERDICT_UNSEALED,   /* the answer to a sealed request: nobody knows whose */
 };
 
 static parley_status scan_response(struct peer *peer, uint32_t record_depth)
@@ -98,6 +101,14 @@ static bool wants_older(const struct peer *peer)
            post->call.code == 500 && post->fallback_number != post->last;
 }
 
+/* It was started anew, or has forgotten: the message was not run. */
+static bool no_session(const struct peer *peer, const char *detail)
+{
+    return peer->encryption == PARLEY_ENCRYPTION_SESSION && peer->post.call.code == 400 &&
+           strcmp(detail, PAYLOAD_REFUSED) == 0 &&
+           peer->post.failures + 1 < peer->runtime->options.http_attempts;
+}
+
 static enum verdict judge_client_error(const struct peer *peer, const char *detail)
 {
     unsigned code = peer->post.call.code;
@@ -106,6 +117,8 @@ static enum verdict judge_client_error(const struct peer *peer, const char *deta
         return VERDICT_LIMITED;
     if (code == 408)
         return VERDICT_AGAIN;
+    if (no_session(peer, detail))
+        return VERDICT_NO_SESSION;
     if (code == 409 && peer->post.batch)
         return VERDICT_ACK;
     if (peer->post.batch && (peer->post.first != peer->post.last || no_batches(peer)))
@@ -315,6 +328,17 @@ static void after_unsealed(struct peer *peer)
     post_wait(peer, peer->runtime->options.http_backoff_ms);
 }
 
+/* Again in another one, so often as anything is tried. */
+static void after_no_session(struct peer *peer)
+{
+    threeway_forget(peer);
+    peer->post.failures++;
+    peer_alive(peer);
+    post_succeeded(peer);
+    delivery_lost(&peer->delivery);
+    post_wait(peer, peer->runtime->options.http_backoff_ms);
+}
+
 void post_step_failed(struct peer *peer, bool answered, const char *detail)
 {
     after_failure(peer, answered, detail);
@@ -363,6 +387,9 @@ static void act(struct peer *peer, enum verdict verdict, const char *detail)
     case VERDICT_NO_ANSWER:
         after_failure(peer, false, post->call.detail);
         break;
+    case VERDICT_NO_SESSION:
+        after_no_session(peer);
+        break;
     case VERDICT_UNSEALED:
         after_unsealed(peer);
         break;
@@ -392,8 +419,7 @@ static void remember(struct peer *peer, enum verdict verdict)
         delivery_doubt(&peer->delivery, call->resent);
 }
 
-/* @return the reason to tell, in `buffer` */
-static const char *reason(struct peer *peer, char *buffer, size_t len)
+const char *post_reason(struct peer *peer, char *buffer, size_t len)
 {
     const struct http_call *call = &peer->post.call;
 
@@ -417,6 +443,12 @@ void post_done(struct peer *peer)
     bool opened;
 
     post->busy = false;
+    if (post->kind == POST_APART && !peer->closing) {
+        if (post->call.status != PARLEY_OK && post->call.unsent && post->turn_taken)
+            pace_return(&post->pace);
+        threeway_posted(peer);
+        return;
+    }
     if (peer->closing || peer->delivery.route != PARLEY_TRANSPORT_HTTP) {
         post_undone(peer);
         return;
@@ -426,7 +458,7 @@ void post_done(struct peer *peer)
         return;
     }
     opened = post->kind == POST_SEALED && post_unseal(peer);
-    detail = reason(peer, buffer, sizeof(buffer));
+    detail = post_reason(peer, buffer, sizeof(buffer));
     post_learn(peer);
     verdict =
         post->kind == POST_SEALED ? judge_sealed(peer, opened, detail) : judge(peer, detail);

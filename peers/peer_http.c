@@ -164,8 +164,7 @@ void post_parley(struct peer *peer, uint64_t batch_bytes)
         post->batch_bytes = (uint32_t)batch_bytes;
 }
 
-/* @return false: not now; post->next_ns says when */
-static bool may_go(struct peer *peer)
+bool post_may_go(struct peer *peer)
 {
     const struct breaker_limits *limits = &peer->runtime->breakers;
     struct post *post = &peer->post;
@@ -268,7 +267,7 @@ void post_start(struct peer *peer)
         return;
     }
     post_review(peer);
-    if (message == NULL || !may_go(peer))
+    if (message == NULL || !post_may_go(peer))
         return;
     if (post_step_due(peer)) {
         out.capacity = peer->bench->scratch_bytes;
@@ -294,4 +293,14 @@ void post_step_go(struct peer *peer)
         submit(peer, out.len);
     else
         post_step_failed(peer, true, "out of memory");
+}
+
+bool post_apart(struct peer *peer, const struct json_out *out)
+{
+    if (!keep_body(peer, out))
+        return false;
+    peer->post.kind = POST_APART;
+    peer->post.batch = false;
+    submit(peer, out->len);
+    return true;
 }

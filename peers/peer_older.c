@@ -22,6 +22,7 @@
 #include "peers/payload.h"
 #include "peers/peer.h"
 #include "peers/signature.h"
+#include "peers/threeway.h"
 #include "peers/wire.h"
 #include "runtime/clock.h"
 
@@ -317,6 +318,8 @@ static void on_error(struct peer *peer, const struct json_doc *doc)
 
     error_read(doc, doc->items, text, sizeof(text));
     log_warn(&peer->runtime->log, "peer %s reports: %s", peer->id, text);
+    if (strcmp(text, PAYLOAD_REFUSED) == 0)
+        threeway_forget(peer); /* the next message has a new session */
     if (strncmp(text, RATE_LIMIT_TEXT, sizeof(RATE_LIMIT_TEXT) - 1) == 0)
         on_rate_limit(peer, reference == REFERENCE_NUMBER ? number : 0);
     else if (reference == REFERENCE_NUMBER)

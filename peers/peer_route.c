@@ -10,6 +10,7 @@
 #include "peers/carrier.h"
 #include "peers/payload.h"
 #include "peers/peer.h"
+#include "peers/threeway.h"
 #include "runtime/clock.h"
 
 /* Messages that end at once, one after another, before other peers get their turn. */
@@ -128,6 +129,8 @@ static bool route_one(struct peer *peer, struct delivery_message *message)
 
     if (choice.dial)
         link_dial(peer, false);
+    if (choice.route != ROUTE_FAIL && !threeway_ready(peer))
+        return false; /* threeway_pump() sees to it */
     switch (choice.route) {
     case ROUTE_WEBSOCKET:
         by_websocket(peer);
@@ -154,6 +157,7 @@ static void expire(struct peer *peer, uint64_t now_ns)
     if (now_ns < peer->delivery.earliest_deadline_ns)
         return;
     unanswered = older_unanswered(peer);
+    peer->delivery.overdue = threeway_why(peer);
     delivery_expire(&peer->delivery, now_ns);
     peer->link.owed += unanswered - older_unanswered(peer);
 }
@@ -173,6 +177,7 @@ void peer_pump(struct peer *peer)
 {
     peer->again_ns = CLOCK_NEVER;
     expire(peer, worker_now_ns(peer->bench->worker));
+    threeway_pump(peer);
     route_all(peer);
     if (!peer_base_due(peer))
         return;

@@ -74,6 +74,7 @@ enum control_kind {
     CONTROL_CARRIER_FRAME, /* … to a bench, for a connection */
     CONTROL_CARRIER_GONE,  /* … */
     CONTROL_REPLACED,      /* to a connection: another one has taken its session over */
+    CONTROL_HANDSHAKE,     /* to a peer: a step of its handshake was heard (threeway.h) */
 };
 
 /** Head of the messages on control lanes but http_call and resolver_query. */

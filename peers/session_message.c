@@ -10,6 +10,8 @@
 #include "peers/older.h"
 #include "peers/payload.h"
 #include "peers/session.h"
+#include "peers/threeway.h"
+#include "peers/trust.h"
 #include "runtime/clock.h"
 
 #include <string.h>
@@ -149,15 +151,13 @@ static bool is_new(struct session *session, const struct envelope *envelope)
     return !came_before(session, texts, texts_of(envelope, texts), &number);
 }
 
-/* @return whether it may begin; if not, it has been answered */
-static bool admit(struct session *session, struct inbound_request *request,
-                  const struct envelope *envelope)
+/* As admit(), for what is not known to have come before. */
+static bool admit_new(struct session *session, struct inbound_request *request,
+                      const struct envelope *envelope)
 {
     const char *refusal;
     bool seen;
 
-    if (!is_new(session, envelope))
-        return true;
     refusal = session_admit_message(session, envelope, request->evidence, &seen);
     if (seen) {
         session->bench->counts.repeats++;
@@ -166,6 +166,13 @@ static bool admit(struct session *session, struct inbound_request *request,
         session_answer_detail(request, refusal == session_later ? 503 : 400, refusal);
     }
     return !seen && refusal == NULL;
+}
+
+/* @return whether it may begin; if not, it has been answered */
+static bool admit(struct session *session, struct inbound_request *request,
+                  const struct envelope *envelope)
+{
+    return !is_new(session, envelope) || admit_new(session, request, envelope);
 }
 
 static parley_status read_message(const struct inbound_request *request,
@@ -198,15 +205,78 @@ bool session_frame_refused(const struct inbound_request *request)
            atomic_load_explicit(&request->connection->refused, memory_order_relaxed);
 }
 
+/* What is encrypted in a session has a number that rises there, whatever the envelope's own
+ * session says. */
+struct taken {
+    const char *session_id; /* "": no such session */
+    uint64_t number, before;
+};
+
+/* @return whether it may begin; if not, it has been answered */
+static bool take_number(struct session *session, struct inbound_request *request,
+                        const struct envelope *envelope, struct taken *taken)
+{
+    if (taken->session_id[0] == '\0')
+        return true;
+    if (!is_new(session, envelope)) { /* a repeat has its outcome, and takes no number */
+        taken->session_id = "";
+        return true;
+    }
+    if (taken->number != 0 && threeway_take(session->runtime, session->sender,
+                                            taken->session_id, taken->number, &taken->before))
+        return true;
+    session->bench->counts.repeats++;
+    session_answer_detail(request, 400, "SEQUENCE_ERROR");
+    return false;
+}
+
+static enum session_begun begin(struct session *session, const struct envelope *envelope,
+                                const struct taken *taken, uint64_t *ret_number)
+{
+    enum session_begun begun = session_begin(session, envelope, ret_number);
+
+    if (begun != SESSION_RUN && taken->session_id[0] != '\0')
+        threeway_untake(session->runtime, session->sender, taken->session_id, taken->number,
+                        taken->before);
+    return begun;
+}
+
+/* A step of a handshake. Only its sender's key makes it one, and its nonce tells it from its
+ * repeats; where it stands among other messages says nothing. */
+static bool run_step(struct session *session, struct inbound_request *request,
+                     const struct json_doc *doc, const struct envelope *envelope)
+{
+    const char *refusal = trust_find(session->runtime, session->sender) == NULL
+                              ? "AUTHENTICATION_FAILED"
+                              : "Missing signature";
+
+    if (request->evidence != EVIDENCE_NONE) {
+        request->evidence = EVIDENCE_PLAIN;
+        if (!admit_new(session, request, envelope))
+            return true;
+        refusal = threeway_heard(session->bench, session->sender, doc, envelope);
+    }
+    if (refusal == NULL) {
+        session_note_nonce(session, envelope);
+        session_answer_received(request);
+        return true;
+    }
+    session->bench->counts.protocol_errors++;
+    log_warn(&session->runtime->log, "%s: %s: %s", session->sender, envelope->msg_type,
+             refusal);
+    session_answer_detail(request, 400, refusal);
+    return true;
+}
+
 /* As session_message(), once it is known what the message says. */
 static bool run_message(struct session *session, struct inbound_request *request,
-                        const struct envelope *envelope)
+                        const struct envelope *envelope, struct taken *taken)
 {
     bool frame = request->kind == INBOUND_SINGLE;
 
-    if (!admit(session, request, envelope))
+    if (!admit(session, request, envelope) || !take_number(session, request, envelope, taken))
         return true;
-    switch (session_begin(session, envelope, &request->until)) {
+    switch (begin(session, envelope, taken, &request->until)) {
     case SESSION_RUN:
         if (request->evidence == EVIDENCE_PLAIN)
             session_note_nonce(session, envelope);
@@ -242,7 +312,8 @@ bool session_message(struct session *session, struct inbound_request *request,
 {
     struct envelope_error error;
     struct envelope envelope;
-    char *decrypted;
+    struct payload_opened opened;
+    struct taken taken = {0};
     bool answered;
 
     if (read_message(request, doc, &envelope, &error) != PARLEY_OK) {
@@ -250,11 +321,14 @@ bool session_message(struct session *session, struct inbound_request *request,
         return true;
     }
     request->old_form = envelope.base_seq == 0;
+    taken.number = envelope.number;
     if (request->unplaced) { /* somebody else may have written them */
         envelope.message_id[0] = '\0';
         envelope.number = envelope.base_seq = 0;
     }
-    switch (payload_decrypt_from(session, doc, &envelope, &decrypted)) {
+    if (threeway_is_step(envelope.msg_type))
+        return run_step(session, request, doc, &envelope);
+    switch (payload_decrypt_from(session, doc, &envelope, &opened)) {
     case PARLEY_OK:
         break;
     case PARLEY_ENOMEM:
@@ -265,7 +339,8 @@ bool session_message(struct session *session, struct inbound_request *request,
         session_answer_detail(request, 400, PAYLOAD_REFUSED);
         return true;
     }
-    answered = run_message(session, request, &envelope);
-    alloc_free(&session->runtime->alloc, decrypted);
+    taken.session_id = opened.session_id;
+    answered = run_message(session, request, &envelope, &taken);
+    alloc_free(&session->runtime->alloc, opened.buffer);
     return answered;
 }

@@ -192,6 +192,7 @@ static inline void pair_open(struct pair *pair, parley_preference preference)
     node_options(&options, "sender");
     options.http_backoff_ms = 20;
     options.reconnect_min_ms = 50;
+    options.breaker_failures = 0; /* a receiver that is slow to come back is not left alone */
     pair->sender = node_open(&options);
     pair->peer = peer_to(pair->sender, pair->receiver, "receiver", preference);
     parley_on_message(pair->receiver, NULL, seen_handler, &pair->seen);
