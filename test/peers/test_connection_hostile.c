@@ -161,15 +161,19 @@ static void unanswered_messages_are_bounded(void)
                    "\"timestamp\":1,\"payload\":{\"do\":\"later\"}}",
                    number);
     }
-    CHECK_CONTAINS(client_hear(&client), "too much unanswered\",\"seq\":10}}");
-    finish(&served, 8, PARLEY_OK, NULL);
-    check_received(&client, "9");
-    for (unsigned i = 0; i < 8; i++) {
+    CHECK_TEXT(client_hear(&client), ""); /* or what follows would close number 10 */
+    CHECK_U64(client.code, 4013);
+    client_close(&client);
+    for (unsigned i = 0; i < 9; i++)
         finish(&served, i, PARLEY_OK, NULL);
+    client_open(&client, served.node, "?entity_id=old");
+    for (unsigned i = 0; i < 9; i++) { /* the ninth runs only now */
+        char id[16];
+
+        snprintf(id, sizeof(id), "m-%u", i);
+        client_frame(&client, "old", "MESSAGE", id, "{}");
         CHECK_CONTAINS(client_hear(&client), "\"ack_message_id\":\"m-");
     }
-    client_frame(&client, "old", "MESSAGE", "m-8", "{}");
-    CHECK_CONTAINS(client_hear(&client), "{\"ack_message_id\":\"m-8\"}");
     client_close(&client);
     stop(&served);
 }
