@@ -263,7 +263,7 @@ static bool open_and_tell(struct receiver *receiver, uint64_t index, parley **re
 static int serve(struct receiver *receiver)
 {
     uint64_t nodes = receiver->nodes > 0 ? receiver->nodes : 1, opened = 0;
-    parley **node = calloc(nodes, sizeof(*node));
+    parley **node = calloc(nodes, sizeof(*node)); /* NOLINT(bugprone-sizeof-expression) */
     while (node && opened < nodes && open_and_tell(receiver, opened, &node[opened]))
         opened++;
     bool good = opened == nodes;
