@@ -221,6 +221,13 @@ static void set_request(struct request *request, const struct attack_request *as
     snprintf(request->session, sizeof(request->session), "%s", as->session);
 }
 
+/* What was tampered with may be no answer to its caller, whatever its code. */
+static void note_failure(const struct request *request)
+{
+    if (request->client != NULL)
+        promise_http_failed(request->client->process, request->to->index);
+}
+
 /* Who stands between may change it, and may send others whose answers nobody waits for. */
 static void meet_attacker(struct request *request, struct worker *worker)
 {
@@ -242,8 +249,10 @@ static void meet_attacker(struct request *request, struct worker *worker)
         set_request(other, &before);
         serve(other, worker, false);
     }
-    if (seen.body != request->body)
+    if (seen.body != request->body) {
         set_request(request, &seen);
+        note_failure(request);
+    }
 }
 
 /* value: whether its answer counts. */
@@ -281,6 +290,8 @@ void http_respond(struct http_exchange *exchange, const struct http_reply *reply
 
         if (!request->get)
             attack_answer(request->to->index, request->from->index, &seen);
+        if (seen.body != reply->body)
+            note_failure(request);
         request->by_parley = seen.by_parley;
         request->batch_bytes = own->transport->options.batch_bytes_max;
         request->message_bytes = sim.setup.options[request->to->index].message_bytes_max;

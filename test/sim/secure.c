@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "peers/crypto.h"
@@ -320,8 +321,8 @@ static struct agreed *find_agreed(const struct handshake *handshake,
     found = &agreed[agreed_len++];
     memset(found, 0, sizeof(*found));
     memcpy(found->transcript, handshake->transcript, 32);
-    strcpy(found->initiator, initiator);
-    strcpy(found->responder, responder);
+    snprintf(found->initiator, sizeof(found->initiator), "%s", initiator);
+    snprintf(found->responder, sizeof(found->responder), "%s", responder);
     return found;
 }
 
@@ -497,7 +498,9 @@ void __wrap_nonces_file_close(struct nonces_file *file)
 
 static const char *duplicate(const char *text)
 {
-    return strcpy(sim_new(strlen(text) + 1), text);
+    size_t len = strlen(text) + 1;
+
+    return memcpy(sim_new(len), text, len);
 }
 
 void __wrap_nonces_file_add(struct nonces_file *file, enum nonces_kind kind,
