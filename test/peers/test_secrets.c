@@ -7,15 +7,21 @@
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "peers/crypto.h"
+#include "peers/handshake.h"
 #include "peers/identity.h"
 #include "test/peers/key_files.h"
 #include "test/peers/nodes.h"
+#include "test/peers/secure_pair.h"
 #include "test/peers/tokens.h"
 #include "test/transport/host.h"
 
 #define MASK       0x5a
-#define NEEDLES    6
+#define NEEDLES    12
 #define NEEDLE_MAX 64
 
 struct needle {
@@ -245,8 +251,8 @@ static void nobody_is_told_a_secret(void)
 
 #define REGION_MAX (256u << 20)
 
-/* Reads our memory as a debugger does. @return how often the needle is in it */
-static size_t count_in_memory(const struct needle *needle)
+/* Reads our memory as a debugger does. @return how often any of the needles is in it */
+static size_t count_in_memory(const struct needle *first, size_t len)
 {
     static uint8_t chunk[1 << 16];
     FILE *maps = fopen("/proc/self/maps", "re");
@@ -265,7 +271,8 @@ static size_t count_in_memory(const struct needle *needle)
 
             if (got > 0 && (at + sizeof(chunk) <= (unsigned long)chunk ||
                             at >= (unsigned long)chunk + sizeof(chunk)))
-                found += count_in(needle, chunk, (size_t)got);
+                for (size_t i = 0; i < len; i++)
+                    found += count_in(&first[i], chunk, (size_t)got);
         }
     }
     OPENSSL_cleanse(chunk, sizeof(chunk));
@@ -284,7 +291,7 @@ static void check_search(const uint8_t *seed)
     alloc_init(&alloc, NULL);
     CHECK_STATUS(identity_new(&alloc, seed, &identity), OK);
     for (size_t i = 0; i < 3 && !SHADOWED; i++)
-        CHECK(count_in_memory(&needles[i]) >= 1);
+        CHECK(count_in_memory(&needles[i], 1) >= 1);
     identity_free(identity);
 }
 
@@ -308,7 +315,7 @@ static void nothing_is_left_in_memory(void)
     OPENSSL_cleanse(secret, sizeof(secret));
     OPENSSL_cleanse(seed, sizeof(seed));
     for (size_t i = 0; i < needles_len && !SHADOWED; i++) {
-        size_t found = count_in_memory(&needles[i]);
+        size_t found = count_in_memory(&needles[i], 1);
 
         if (found > 0)
             check_u64_(found, 0, needles[i].name, __FILE__, __LINE__);
@@ -317,9 +324,84 @@ static void nothing_is_left_in_memory(void)
     key_dir_remove();
 }
 
+/* ---- Of handshakes ---- */
+
+#define EPHEMERALS_MAX 4
+
+static _Atomic(uint64_t) ephemerals; /* handed out while `recording`; each with MASK */
+static uint8_t ephemeral[EPHEMERALS_MAX][32], ephemeral_public[EPHEMERALS_MAX][32];
+static _Atomic(bool) recording;
+
+/* Takes the place of libc's: sees the bytes that handshakes make their keys of. */
+ssize_t getrandom(void *bytes, size_t len, unsigned flags)
+{
+    ssize_t got = syscall(SYS_getrandom, bytes, len, flags);
+    uint64_t at;
+
+    if (got != (ssize_t)sizeof(struct handshake_random) || !atomic_load(&recording))
+        return got;
+    at = atomic_fetch_add(&ephemerals, 1);
+    for (size_t i = 0; at < EPHEMERALS_MAX && i < 32; i++)
+        ephemeral[at][i] = ((const struct handshake_random *)bytes)->ephemeral[i] ^ MASK;
+    return got;
+}
+
+static void unmask(uint64_t number, uint8_t key[32])
+{
+    for (size_t i = 0; i < 32; i++)
+        key[i] = ephemeral[number][i] ^ MASK;
+}
+
+/* @return how many secrets are left of the first handshakes: ephemeral keys, and what any two
+ * of them agree upon */
+static uint64_t count_left(void)
+{
+    uint8_t key[32], shared[32];
+
+    needles_len = 0;
+    for (uint64_t i = 0; i < EPHEMERALS_MAX; i++) {
+        unmask(i, key);
+        hide("an ephemeral key", key + 1, 30); /* clamping changes the bytes around */
+        for (uint64_t j = 0; j < i; j++) {
+            if (crypto_x25519(key, ephemeral_public[j], shared) == PARLEY_OK)
+                hide("what was agreed upon", shared, sizeof(shared));
+        }
+        CHECK(crypto_x25519_public(key, ephemeral_public[i]));
+        OPENSSL_cleanse(key, sizeof(key));
+        OPENSSL_cleanse(shared, sizeof(shared));
+    }
+    return SHADOWED ? 0 : count_in_memory(needles, needles_len);
+}
+
+/* While what they were for is in use: who reads our memory then cannot open what went before.
+ */
+static void handshakes_leave_nothing(void)
+{
+    struct secure_setup setup = {.sender_min = PARLEY_SECURITY_SEALED, .rekey_frames = 16};
+    static const parley_preference preferences[] = {PARLEY_WEBSOCKET_ONLY, PARLEY_HTTP_ONLY};
+    struct secure_pair pair;
+
+    for (size_t i = 0; i < 2; i++) {
+        setup.preference = preferences[i];
+        atomic_store(&ephemerals, 0);
+        atomic_store(&recording, true);
+        secure_open(&pair, &setup);
+        for (uint64_t n = 0; n < 26; n++) {
+            secure_post(&pair, n, 1);
+            CHECK(check_wait(&pair.tally.results, n + 1));
+        }
+        CHECK_U64(pair.tally.outcomes[PARLEY_DELIVERED], 26);
+        CHECK(ephemerals >= EPHEMERALS_MAX);
+        CHECK_U64(count_left(), 0);
+        atomic_store(&recording, false);
+        secure_close(&pair);
+    }
+}
+
 static const struct check_test tests[] = {
     {"nobody is told a secret", nobody_is_told_a_secret},
     {"nothing is left in memory", nothing_is_left_in_memory},
+    {"handshakes leave nothing in memory", handshakes_leave_nothing},
 };
 
 CHECK_MAIN("secrets", tests)
