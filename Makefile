@@ -179,7 +179,11 @@ $(BUILD)/test/%: $(BUILD)/obj/test/%.o $(call obj,$(TEST_LIB)) $(BUILD)/libparle
 SIM_REPLACED := runtime/worker.c runtime/clock.c runtime/resolver.c
 SIM_LIB      := $(filter-out $(SIM_REPLACED),$(wildcard runtime/*.c peers/*.c)) \
                 transport/transport_layer.c transport/url.c transport/backoff.c transport/ws_frame.c
-SIM_WRAP     := getrandom pthread_cond_wait pthread_cond_timedwait pthread_key_create
+SIM_WRAP     := getrandom pthread_cond_wait pthread_cond_timedwait pthread_key_create \
+                EVP_CIPHER_CTX_new EVP_CIPHER_CTX_free EVP_CipherInit_ex2 seal_close_as \
+                seal_close_frame seal_open_frame handshake_receive identity_sign identity_verify \
+                crypto_x25519 crypto_x25519_public nonces_file_open nonces_file_close \
+                nonces_file_add
 
 $(BUILD)/sim: $(call obj,$(SIM_SRC) $(SIM_LIB))
 	$(if $(V),,@echo "  LD    $@")

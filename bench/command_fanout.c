@@ -10,9 +10,13 @@
 #include "bench/fanout.h"
 #include "bench/options.h"
 #include "bench/rivals.h"
+#include "bench/security.h"
 
-#define RIVALS_WINDOW 64
-#define RUN_GRACE_MS  20000 /* a slow dial must not send a message over HTTP */
+#define RIVALS_WINDOW     64
+#define SECURITY_GRACE_MS 20000 /* a handshake that waits must not send a message over HTTP \
+                                 */
+#define SIGNED_TTL_MS 3600000   /* half a million signatures take minutes, and wait in line */
+#define RUN_GRACE_MS  20000     /* a slow dial must not send a message over HTTP */
 
 /* Ten kills or cuts within seconds, each at the height of the traffic: some messages meet one
    at each of the three attempts that they have by default, and end as exhausted. */
@@ -54,6 +58,19 @@ static bool parse_chaos(const char *text, enum fanout_chaos *ret_chaos)
     return network || text[0] == '\0' || strcmp(text, "receiver") == 0;
 }
 
+static bool parse_security(const char *text, struct fanout *fanout)
+{
+    if (text == NULL)
+        return true;
+    fanout->own_nodes = true;
+    if (!security_parse(text, &fanout->security))
+        return false;
+    fanout->connect_grace_ms = SECURITY_GRACE_MS;
+    if (fanout->security == PARLEY_SECURITY_SIGNED && fanout->ttl_ms == FANOUT_TTL_MS)
+        fanout->ttl_ms = SIGNED_TTL_MS;
+    return true;
+}
+
 static uint64_t http_attempts_for(const struct fanout *fanout, uint64_t asked)
 {
     parley_options defaults;
@@ -74,6 +91,8 @@ static void print_what(const struct fanout *fanout)
         printf(", %" PRIu64 " in flight per peer", fanout->window);
     if (fanout->chaos != FANOUT_PEACE)
         printf(", %" PRIu64 " attempts over HTTP each", fanout->http_attempts);
+    if (fanout->own_nodes)
+        printf(", each a node of its own, security %s", security_name(fanout->security));
     puts("");
 }
 
@@ -83,6 +102,8 @@ static void print_settings_json(const struct fanout *fanout)
            ",\"threads\":%" PRIu64 ",\"window\":%" PRIu64 ",",
            fanout->peers, fanout->messages, fanout->payload_bytes, fanout->threads,
            fanout->window);
+    if (fanout->own_nodes)
+        printf("\"security\":\"%s\",", security_name(fanout->security));
 }
 
 static int exit_code(enum fanout_end end)
@@ -146,7 +167,7 @@ static int fanout_beside_rivals(const struct fanout *fanout, bool json)
 int command_fanout(int argc, char **argv)
 {
     struct fanout fanout;
-    const char *transport = "auto", *chaos = NULL;
+    const char *transport = "auto", *chaos = NULL, *security = NULL;
     uint64_t http_attempts = 0;
     bool json = false, with_rivals = false;
     fanout_init(&fanout, "fanout");
@@ -160,6 +181,9 @@ int command_fanout(int argc, char **argv)
          "in flight per peer; 0: as the mailbox allows"},
         {"transport", "ws|http|auto", OPTION_TEXT, &transport, 0, 0,
          "WebSocket only, HTTP only, or WebSocket first [auto]"},
+        {"security", "off|signed|sealed", OPTION_TEXT, &security, 0, 0,
+         "each peer a node of its own, all of one process: without identities, each message "
+         "signed, or sealed sessions"},
         {"url", "URL", OPTION_TEXT, &fanout.url, 0, 0,
          "a node that runs already, instead of starting one"},
         {"kill-receiver-after", "S", OPTION_SECONDS, &fanout.kill_after_s, 0, 0,
@@ -185,9 +209,13 @@ int command_fanout(int argc, char **argv)
         return options_wrong("--transport: expected ws, http or auto, not \"%s\"", transport);
     if (!parse_chaos(chaos, &fanout.chaos))
         return options_wrong("--chaos: expected nothing or network, not \"%s\"", chaos);
+    if (!parse_security(security, &fanout))
+        return options_wrong("--security: expected off, signed or sealed, not \"%s\"",
+                             security);
     fanout.http_attempts = http_attempts_for(&fanout, http_attempts);
-    if (with_rivals && (fanout.url || fanout.kill_after_s > 0 || chaos))
-        return options_wrong("--with-rivals goes with neither --url, --chaos nor a kill");
+    if (with_rivals && (fanout.url || fanout.kill_after_s > 0 || chaos || security))
+        return options_wrong(
+            "--with-rivals goes with neither --url, --chaos, --security nor a kill");
     if (with_rivals && fanout.window == 0)
         fanout.window = RIVALS_WINDOW;
     code = fanout_check(&fanout);

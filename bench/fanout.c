@@ -21,6 +21,7 @@
 #define PROGRESS_EVERY_NS  UINT64_C(250000000)
 #define RECONNECTS_WAIT_NS (UINT64_C(15) * 1000 * 1000 * 1000)
 #define STALL_MARGIN_MS    30000
+#define OWN_NODES_MAX      1000 /* some three threads and ten descriptors each */
 
 struct run {
     const struct fanout *fanout;
@@ -45,7 +46,7 @@ void fanout_init(struct fanout *fanout, const char *title)
                               .messages = 500000,
                               .payload_bytes = 100,
                               .threads = 1,
-                              .ttl_ms = 120000,
+                              .ttl_ms = FANOUT_TTL_MS,
                               .nodes = 1,
                               .preference = PARLEY_WEBSOCKET_FIRST};
 }
@@ -61,6 +62,11 @@ int fanout_check(const struct fanout *fanout)
         return options_wrong("--kill-receiver-after needs a receiver of its own, not --url");
     if (fanout->chaos != FANOUT_PEACE && (fanout->url || fanout->kill_after_s > 0))
         return options_wrong("--chaos goes with neither --url nor --kill-receiver-after");
+    if (fanout->own_nodes &&
+        (fanout->url || fanout->kill_after_s > 0 || fanout->chaos != FANOUT_PEACE))
+        return options_wrong("--security goes with neither --url, --chaos nor a kill");
+    if (fanout->own_nodes && fanout->peers > OWN_NODES_MAX)
+        return options_wrong("--security: a node for each of at most %u peers", OWN_NODES_MAX);
     return -1;
 }
 
@@ -160,6 +166,8 @@ static bool start_nodes(struct run *run)
         node->threads = fanout->threads;
         node->workers = fanout->workers;
         node->no_websocket = i > 0;
+        node->nodes = fanout->own_nodes ? fanout->peers : 0;
+        node->security = fanout->security;
         node->journal = fanout->chaos != FANOUT_PEACE ? &run->journal : NULL;
         if (fanout->url)
             snprintf(node->url, sizeof(node->url), "%s", fanout->url);
@@ -171,10 +179,9 @@ static bool start_nodes(struct run *run)
     return true;
 }
 
-static bool open_load(struct run *run)
+static bool open_load_at(struct run *run, const char *const *urls, size_t urls_len)
 {
     const struct fanout *fanout = run->fanout;
-    const char *urls[FANOUT_NODES_MAX] = {run->nodes[0].url, run->nodes[1].url};
     struct load_plan plan = {
         .peers = fanout->peers,
         .messages = fanout->messages,
@@ -186,11 +193,35 @@ static bool open_load(struct run *run)
         .http_attempts = fanout->http_attempts,
         .connect_grace_ms = fanout->connect_grace_ms,
         .preference = fanout->preference,
+        .security = fanout->security,
         .urls = urls,
-        .urls_len = run->nodes_len,
+        .urls_len = urls_len,
         .journal = fanout->chaos != FANOUT_PEACE ? &run->journal : NULL,
     };
     return load_open(&plan, &run->load);
+}
+
+static bool open_load_at_own_nodes(struct run *run)
+{
+    size_t len = run->fanout->peers;
+    char(*texts)[64] = calloc(len, sizeof(*texts));
+    const char **urls = calloc(len, sizeof(*urls));
+    for (size_t i = 0; texts && urls && i < len; i++) {
+        node_url(&run->nodes[0], i, texts[i], sizeof(texts[i]));
+        urls[i] = texts[i];
+    }
+    bool good = texts && urls && open_load_at(run, urls, len);
+    free(urls);
+    free(texts);
+    return good;
+}
+
+static bool open_load(struct run *run)
+{
+    const char *urls[FANOUT_NODES_MAX] = {run->nodes[0].url, run->nodes[1].url};
+    if (run->fanout->own_nodes)
+        return open_load_at_own_nodes(run);
+    return open_load_at(run, urls, run->nodes_len);
 }
 
 static bool post_and_wait(struct run *run)

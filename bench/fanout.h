@@ -9,6 +9,7 @@
 #include "bench/report.h"
 
 #define FANOUT_NODES_MAX 2
+#define FANOUT_TTL_MS    120000 /* unless told otherwise */
 
 /** What goes wrong after each eleventh of the messages. */
 enum fanout_chaos {
@@ -26,6 +27,8 @@ struct fanout {
     const char *url;           /* NULL: start `nodes` nodes */
     size_t nodes;              /* 1, or 2 of which the second refuses WebSockets: then every
                                   other peer is reached there */
+    bool own_nodes;            /* one receiver, but in it a node for each peer */
+    parley_security security;  /* beyond _OFF: with own_nodes */
     double kill_after_s;       /* 0: no kill */
     enum fanout_chaos chaos;
 };

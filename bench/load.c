@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 
 #include "bench/payload.h"
+#include "bench/security.h"
 #include "bench/usage.h"
 
 #define TALLIES_MAX 512 /* threads that run callbacks: the workers, 256 at most */
@@ -309,7 +310,9 @@ static bool open_runtime(struct load *load)
     const struct load_plan *plan = &load->plan;
     parley_options options;
     parley_options_init(&options);
-    options.node_id = "bench-sender";
+    struct security_self self;
+    options.node_id = SECURITY_SENDER;
+    security_node(plan->security, options.node_id, &self, &options);
     options.workers = (uint32_t)plan->workers;
     options.preference = plan->preference;
     options.ttl_ms = (uint32_t)plan->ttl_ms;
@@ -332,12 +335,16 @@ static bool open_runtime(struct load *load)
 
 static bool add_peers(struct load *load)
 {
+    parley_peer_options options;
+    struct security_other other;
+    parley_peer_options_init(&options);
     for (uint32_t i = 0; i < load->plan.peers; i++) {
-        char id[32];
-        snprintf(id, sizeof(id), "peer-%04" PRIu32, i);
+        char id[SECURITY_NAME_MAX];
+        security_peer_name(i, id);
         const char *url = load->plan.urls[i % load->plan.urls_len];
-        parley_status status =
-            parley_peer_add(load->runtime, id, url, NULL, &load->peers[i].handle);
+        parley_status status = PARLEY_ENOMEM;
+        if (security_peer(load->plan.security, id, &other, &options))
+            status = parley_peer_add(load->runtime, id, url, &options, &load->peers[i].handle);
         if (status != PARLEY_OK) {
             fprintf(stderr, "parley-bench: parley_peer_add %s %s: %s\n", id, url,
                     parley_strerror(status));

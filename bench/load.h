@@ -27,7 +27,8 @@ struct load_plan {
     uint64_t http_attempts;    /* 0: the library's default */
     uint32_t connect_grace_ms; /* likewise */
     parley_preference preference;
-    const char *const *urls; /* peer i is reached at urls[i % urls_len] */
+    parley_security security; /* beyond _OFF peer i has to be the node of that name */
+    const char *const *urls;  /* peer i is reached at urls[i % urls_len] */
     size_t urls_len;
     const struct journal *journal; /* NULL: none is kept */
 };

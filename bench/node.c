@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "bench/commands.h"
+#include "bench/security.h"
 #include "bench/usage.h"
 
 #define START_TIMEOUT_MS 20000
@@ -27,7 +28,8 @@ extern char **environ;
 
 /* ---- the process ---- */
 
-/* Reads "WORD N\n" from the child. @return negative: it said nothing of the kind in time */
+/* Reads "WORD N\n" from the child, and nothing of what follows. @return negative: it said
+   nothing of the kind in time */
 static long read_number(int output, const char *word)
 {
     char line[64] = "";
@@ -36,7 +38,7 @@ static long read_number(int output, const char *word)
     while (len < sizeof(line) - 1 && !memchr(line, '\n', len)) {
         if (poll(&ready, 1, START_TIMEOUT_MS) != 1)
             return -1;
-        ssize_t got = read(output, line + len, sizeof(line) - 1 - len);
+        ssize_t got = read(output, line + len, 1);
         if (got <= 0)
             return -1;
         len += (size_t)got;
@@ -61,20 +63,45 @@ static bool spawn(struct node_process *node, char *const argv[], int input, int 
     return good;
 }
 
+/* The ports of all its nodes but the first, where there are more. */
+static bool read_ports(struct node_process *node)
+{
+    if (node->nodes <= 1)
+        return true;
+    node->ports = calloc(node->nodes, sizeof(*node->ports));
+    if (!node->ports)
+        return false;
+    node->ports[0] = node->port;
+    for (uint64_t i = 1; i < node->nodes; i++) {
+        long port = read_number(node->output, "port ");
+        if (port <= 0)
+            return false;
+        node->ports[i] = (uint16_t)port;
+    }
+    return true;
+}
+
 static bool start(struct node_process *node, bool midway)
 {
-    char peers[24], threads[24], workers[24], port[24];
+    char peers[24], threads[24], workers[24], port[24], nodes[24];
     snprintf(peers, sizeof(peers), "%" PRIu64, node->peers);
     snprintf(threads, sizeof(threads), "%" PRIu64, node->threads);
     snprintf(workers, sizeof(workers), "%" PRIu64, node->workers);
     snprintf(port, sizeof(port), "%u", (unsigned)node->port);
-    char *argv[16] = {"parley-bench", "receive", "--peers", peers,       "--threads",
+    char *argv[20] = {"parley-bench", "receive", "--peers", peers,       "--threads",
                       threads,        "--port",  port,      "--workers", workers};
     size_t argc = 10;
     if (midway)
         argv[argc++] = "--midway";
     if (node->no_websocket)
         argv[argc++] = "--no-websocket";
+    if (node->nodes > 0) {
+        snprintf(nodes, sizeof(nodes), "%" PRIu64, node->nodes);
+        argv[argc++] = "--nodes";
+        argv[argc++] = nodes;
+        argv[argc++] = "--security";
+        argv[argc++] = (char *)security_name(node->security);
+    }
     if (node->journal) {
         argv[argc++] = "--journal";
         journal_new_life(node->journal);
@@ -95,9 +122,10 @@ static bool start(struct node_process *node, bool midway)
     node->output = out[0];
     node->port = (uint16_t)seen;
     snprintf(node->url, sizeof(node->url), "http://127.0.0.1:%u", seen);
-    if (seen == 0)
-        fputs("parley-bench: the receiving node did not start\n", stderr);
-    return seen != 0;
+    if (seen != 0 && read_ports(node))
+        return true;
+    fputs("parley-bench: the receiving node did not start\n", stderr);
+    return false;
 }
 
 bool node_start(struct node_process *node)
@@ -148,6 +176,8 @@ long node_owe_answers(struct node_process *node, bool owe)
 
 void node_stop(struct node_process *node)
 {
+    free(node->ports);
+    node->ports = NULL;
     if (node->process <= 0)
         return;
     close(node->input);
@@ -164,6 +194,14 @@ void node_stop(struct node_process *node)
     kill(node->process, SIGKILL);
     waitpid(node->process, NULL, 0);
     node->process = 0;
+}
+
+void node_url(const struct node_process *node, uint64_t index, char *url, size_t len)
+{
+    if (node->ports)
+        snprintf(url, len, "http://127.0.0.1:%u", (unsigned)node->ports[index]);
+    else
+        snprintf(url, len, "%s", node->url);
 }
 
 /* ---- its figures ---- */
@@ -239,13 +277,13 @@ bool node_parse_figures(const char *text, size_t len, struct node_figures *ret_f
     return true;
 }
 
-bool node_read(const struct node_process *node, struct node_figures *ret_figures)
+static bool read_one(const char *base, struct node_figures *ret_figures)
 {
-    char url[sizeof(node->url) + 8];
-    size_t len = strlen(node->url);
-    while (len > 0 && node->url[len - 1] == '/')
+    char url[sizeof(((struct node_process *)NULL)->url) + 8];
+    size_t len = strlen(base);
+    while (len > 0 && base[len - 1] == '/')
         len--;
-    snprintf(url, sizeof(url), "%.*s/stats", (int)len, node->url);
+    snprintf(url, sizeof(url), "%.*s/stats", (int)len, base);
     struct reply reply = {0};
     CURL *curl = curl_easy_init();
     if (!curl)
@@ -265,4 +303,20 @@ bool node_read(const struct node_process *node, struct node_figures *ret_figures
                 code == CURLE_OK ? "not JSON" : curl_easy_strerror(code));
     free(reply.text);
     return good;
+}
+
+bool node_read(const struct node_process *node, struct node_figures *ret_figures)
+{
+    struct node_figures figures, more;
+    if (!read_one(node->url, &figures))
+        return false;
+    for (uint64_t i = 1; node->ports && i < node->nodes; i++) { /* the books are shared */
+        char url[64];
+        node_url(node, i, url, sizeof(url));
+        if (!read_one(url, &more))
+            return false;
+        figures.ws_connections_accepted += more.ws_connections_accepted;
+    }
+    *ret_figures = figures;
+    return true;
 }

@@ -13,14 +13,18 @@
 #include <sys/types.h>
 
 #include "bench/journal.h"
+#include "parley.h"
 
 struct node_process {
     pid_t process; /* 0: none; it runs elsewhere */
     int input;     /* its standard input: closing it ends it, a byte is a request */
     int output;    /* its standard output */
-    uint16_t port;
+    uint16_t port; /* of its first node */
     char url[512];
     uint64_t peers, threads, workers;
+    uint64_t nodes;           /* in it, each with a name and a port of its own; 0: one */
+    parley_security security; /* what these ask for */
+    uint16_t *ports;          /* theirs; NULL: there is but one */
     bool no_websocket;
     struct journal *journal; /* NULL: it keeps none */
     double killed_cpu_s;     /* CPU seconds of processes that were killed */
@@ -56,6 +60,9 @@ bool node_restart(struct node_process *node);
 
 /** Ends it and waits. Nothing happens when it runs elsewhere. */
 void node_stop(struct node_process *node);
+
+/** Where its node number `index` is reached. */
+void node_url(const struct node_process *node, uint64_t index, char *url, size_t len);
 
 /** Asks for its figures. @return false: told on stderr */
 bool node_read(const struct node_process *node, struct node_figures *ret_figures);

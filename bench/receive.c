@@ -26,6 +26,7 @@
 #include "bench/journal.h"
 #include "bench/options.h"
 #include "bench/payload.h"
+#include "bench/security.h"
 #include "bench/usage.h"
 #include "parley.h"
 
@@ -37,9 +38,10 @@ struct book {
 };
 
 struct receiver {
-    uint64_t peers, threads, port, workers;
-    bool midway;       /* the sender began before this process did */
-    bool no_websocket; /* answer upgrades with 404 */
+    uint64_t peers, threads, port, workers, nodes;
+    parley_security security; /* what these ask for, where there are several */
+    bool midway;              /* the sender began before this process did */
+    bool no_websocket;        /* answer upgrades with 404 */
     bool keeps_journal;
     struct journal journal;
     struct book *books;
@@ -76,8 +78,10 @@ static bool owe(struct receiver *receiver, parley_token token)
         size_t capacity = receiver->owed_capacity * 2 + 1024;
         parley_token *more = realloc(receiver->owed, capacity * sizeof(*more));
         owed = more != NULL;
-        receiver->owed = owed ? more : receiver->owed;
-        receiver->owed_capacity = owed ? capacity : receiver->owed_capacity;
+        if (more != NULL) {
+            receiver->owed = more;
+            receiver->owed_capacity = capacity;
+        }
     }
     if (owed)
         receiver->owed[receiver->owed_len++] = token;
@@ -152,10 +156,25 @@ static void print_log(parley_log_level level, const char *line, void *user)
     fprintf(stderr, "receiver: %s\n", line);
 }
 
-static parley_status open_node(struct receiver *receiver, char *error, size_t error_len,
-                               parley **ret_node)
+/* The sender, who connects to us. */
+static parley_status add_sender(const struct receiver *receiver, parley *node)
+{
+    parley_peer_options options;
+    struct security_other other;
+    parley_peer peer;
+    parley_peer_options_init(&options);
+    if (!security_peer(receiver->security, SECURITY_SENDER, &other, &options))
+        return PARLEY_ENOMEM;
+    return parley_peer_add(node, SECURITY_SENDER, NULL, &options, &peer);
+}
+
+/* @param index which of several nodes; they have one worker each */
+static parley_status open_node(struct receiver *receiver, uint64_t index, char *error,
+                               size_t error_len, parley **ret_node)
 {
     parley_options options;
+    struct security_self self;
+    char name[SECURITY_NAME_MAX];
     parley_options_init(&options);
     options.node_id = "bench-receiver";
     options.listen_host = "127.0.0.1";
@@ -171,12 +190,20 @@ static parley_status open_node(struct receiver *receiver, char *error, size_t er
     options.on_message_user = receiver;
     options.log = print_log;
     options.log_level = PARLEY_LOG_ERROR;
+    if (receiver->nodes > 0) {
+        security_peer_name((uint32_t)index, name);
+        options.node_id = name;
+        options.workers = 1;
+        security_node(receiver->security, name, &self, &options);
+    }
     parley_status status;
     unsigned tries = 0;
     const struct timespec pause = {.tv_nsec = 100000000};
     while ((status = parley_open(&options, error, error_len, ret_node)) == PARLEY_EADDRINUSE &&
            receiver->port != 0 && ++tries < RECEIVE_BIND_TRIES)
         nanosleep(&pause, NULL);
+    if (status == PARLEY_OK && receiver->security != PARLEY_SECURITY_OFF)
+        status = add_sender(receiver, *ret_node);
     return status;
 }
 
@@ -218,35 +245,50 @@ static void do_as_asked(struct receiver *receiver, parley *node, char request)
     fflush(stdout);
 }
 
-static int serve(struct receiver *receiver)
+static bool open_and_tell(struct receiver *receiver, uint64_t index, parley **ret_node)
 {
     char error[512] = "";
-    parley *node = NULL;
-    parley_status status = open_node(receiver, error, sizeof(error), &node);
+    parley_status status = open_node(receiver, index, error, sizeof(error), ret_node);
+    if (status == PARLEY_OK)
+        status = parley_on_stats(*ret_node, figures, receiver);
     if (status != PARLEY_OK) {
         fprintf(stderr, "parley-bench: receiver: %s %s\n", parley_strerror(status), error);
-        return EXIT_FAILED;
+        return false;
     }
-    if (parley_on_stats(node, figures, receiver) != PARLEY_OK)
-        return EXIT_FAILED;
-    printf("port %u\n", (unsigned)parley_port(node));
+    printf("port %u\n", (unsigned)parley_port(*ret_node));
     fflush(stdout);
+    return true;
+}
+
+static int serve(struct receiver *receiver)
+{
+    uint64_t nodes = receiver->nodes > 0 ? receiver->nodes : 1, opened = 0;
+    parley **node = calloc(nodes, sizeof(*node));
+    while (node && opened < nodes && open_and_tell(receiver, opened, &node[opened]))
+        opened++;
+    bool good = opened == nodes;
     char byte;
-    while (read(STDIN_FILENO, &byte, 1) > 0)
-        do_as_asked(receiver, node, byte);
-    parley_close(node);
+    while (good && read(STDIN_FILENO, &byte, 1) > 0)
+        do_as_asked(receiver, node[0], byte);
+    for (uint64_t i = 0; i < opened; i++)
+        parley_close(node[i]);
+    free(node);
     free(receiver->owed);
-    return EXIT_OK;
+    return good ? EXIT_OK : EXIT_FAILED;
 }
 
 int command_receive(int argc, char **argv)
 {
+    const char *security = "off";
     struct receiver receiver = {.peers = 100, .threads = 1, .lock = PTHREAD_MUTEX_INITIALIZER};
     const struct option_spec specs[] = {
         {"peers", "N", OPTION_NUMBER, &receiver.peers, 1, 100000, "peers of the sender"},
         {"threads", "T", OPTION_NUMBER, &receiver.threads, 1, 256, "threads that post there"},
         {"port", "PORT", OPTION_NUMBER, &receiver.port, 0, 65535, "0: any"},
         {"workers", "N", OPTION_NUMBER, &receiver.workers, 0, 256, "0: one per CPU"},
+        {"nodes", "N", OPTION_NUMBER, &receiver.nodes, 0, 1000,
+         "of names of their own; 0: one"},
+        {"security", "off|signed|sealed", OPTION_TEXT, &security, 0, 0, "what these ask for"},
         {"midway", NULL, OPTION_FLAG, &receiver.midway, 0, 0, "any first number is right"},
         {"no-websocket", NULL, OPTION_FLAG, &receiver.no_websocket, 0, 0, "refuse upgrades"},
         {"journal", NULL, OPTION_FLAG, &receiver.keeps_journal, 0, 0, "a descriptor's"},
@@ -255,6 +297,9 @@ int command_receive(int argc, char **argv)
                              specs, sizeof(specs) / sizeof(specs[0]), argc, argv);
     if (code >= 0)
         return code;
+    if (!security_parse(security, &receiver.security))
+        return options_wrong("--security: expected off, signed or sealed, not \"%s\"",
+                             security);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (receiver.keeps_journal && !journal_open(&receiver.journal, RECEIVE_JOURNAL_FD)) {
         perror("parley-bench: receiver: journal");

@@ -251,7 +251,7 @@ static double median(double *values, size_t len)
 
 static double typical(const struct run *run, const struct phase *phases, enum quantile q)
 {
-    double values[STALL_PAIRS_MAX];
+    double values[STALL_PAIRS_MAX] = {0};
     for (size_t i = 0; i < run->stall->pairs; i++)
         values[i] = phases[i].us[q];
     return median(values, run->stall->pairs);
@@ -260,7 +260,7 @@ static double typical(const struct run *run, const struct phase *phases, enum qu
 /* The quietest quarter's worst: what else this machine does only adds to latencies. */
 static double quiet(const struct run *run, const struct phase *phases, enum quantile q)
 {
-    double values[STALL_PAIRS_MAX];
+    double values[STALL_PAIRS_MAX] = {0};
     for (size_t i = 0; i < run->stall->pairs; i++)
         values[i] = phases[i].us[q];
     qsort(values, run->stall->pairs, sizeof(*values), compare);
@@ -271,7 +271,7 @@ static double quiet(const struct run *run, const struct phase *phases, enum quan
 static double typical_ratio(const struct run *run, enum quantile q, double *ret_least,
                             double *ret_most)
 {
-    double values[STALL_PAIRS_MAX];
+    double values[STALL_PAIRS_MAX] = {0};
     size_t pairs = run->stall->pairs;
     for (size_t i = 0; i < pairs; i++)
         values[i] = run->without[i].us[q] > 0 ? run->with[i].us[q] / run->without[i].us[q] : 0;

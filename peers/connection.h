@@ -75,9 +75,12 @@ struct connection {
     bool greeted;        /* before, nothing is written */
     bool proven;         /* by a token of its own identity, to us (auth.h) */
     bool named;          /* by any token that we asked for */
+    bool by_news; /* it has not proven its name: only what is new there attaches it to its
+                     session. Set before anything is asked of that one */
     bool ack_due, closed;
     size_t acks_bytes;          /* of the next, what stands among the outgoing */
     _Atomic(bool) gone;         /* as `closed`, for the owners of sessions */
+    _Atomic(bool) refused;      /* a numbered message found no room: no later one is taken */
     _Atomic(size_t) told_bytes; /* acknowledgements told from afar and not yet written */
 };
 

@@ -22,6 +22,7 @@
 #define ANSWER_ROOM       2048
 #define MANAGER_BYTES_MAX (1u << 20) /* "1MB" */
 #define REFUSAL_MAX       (PARLEY_DETAIL_MAX + 64)
+#define CLOSE_NO_ROOM     4013 /* libwebsockets reads 1013 as 1002, which blames a message */
 
 /** An older peer's message at its session, and what its acknowledgement will say. */
 struct single {
@@ -119,7 +120,7 @@ void connection_older_answered(struct inbound_request *request)
     else if (request->code == 200)
         acknowledge(connection, (struct single *)request);
     else
-        ws_close(connection->ws, 1013, "out of memory");
+        ws_close(connection->ws, CLOSE_NO_ROOM, "try again later");
 }
 
 /* ---- Who it is ---- */
@@ -277,6 +278,11 @@ static bool guarded(struct connection *connection, const struct json_doc *doc,
     }
 }
 
+static bool is_numbered(const struct envelope *envelope)
+{
+    return envelope->number != 0 && envelope->session_id[0] != '\0';
+}
+
 static void on_message(struct connection *connection, const struct json_doc *doc,
                        enum frame_kind kind, const char *text, size_t len)
 {
@@ -286,7 +292,7 @@ static void on_message(struct connection *connection, const struct json_doc *doc
     struct envelope_error error;
     struct envelope envelope;
     struct single *single;
-    bool unplaced;
+    bool unplaced, numbered;
 
     if (older_message_read(doc, doc->items, kind, clock_wall_us(), &envelope, &error) !=
         PARLEY_OK) {
@@ -310,11 +316,15 @@ static void on_message(struct connection *connection, const struct json_doc *doc
     if (!guarded(connection, doc, &envelope, &evidence, &unplaced))
         return;
     /* what has no number must not take one of a session's */
-    single = single_new(connection,
-                        envelope.number != 0 && !unplaced ? envelope.session_id : "", len);
+    numbered = is_numbered(&envelope) && !unplaced;
+    single = single_new(connection, numbered ? envelope.session_id : "", len);
+    if (single == NULL && numbered) {
+        ws_close(connection->ws, CLOSE_NO_ROOM,
+                 "try again later"); /* see session_refuse_frame() */
+        return;
+    }
     if (single == NULL) {
-        connection_refuse_number(connection, envelope.number,
-                                 "Rate limit exceeded: too much unanswered");
+        connection_refuse(connection, "Rate limit exceeded: too much unanswered");
         return;
     }
     note_answer(single, doc, &envelope, by_id);

@@ -34,7 +34,8 @@ static bool ask(struct connection *connection, enum inbound_kind kind,
     return true;
 }
 
-/* Finds the session named and attaches to it; the greeting is the answer. */
+/* Finds the session named and attaches to it; the greeting is the answer. One that has not
+ * proven its name is attached by its frames. */
 static parley_status attach(struct connection *connection)
 {
     struct bench *bench = connection->bench;
@@ -51,6 +52,9 @@ static parley_status attach(struct connection *connection)
         return PARLEY_ENOMEM;
     }
     connection->detach->connection = connection;
+    connection->by_news = connection->greeted && connection_unproven(connection);
+    if (connection->by_news)
+        return PARLEY_OK;
     return ask(connection, INBOUND_ATTACH, NULL, NULL, 0, false) ? PARLEY_OK : PARLEY_ENOMEM;
 }
 
@@ -139,7 +143,7 @@ static void run_here(struct connection *connection, const struct json_doc *doc)
 {
     struct session *session = connection->session;
     struct envelope_error error;
-    unsigned code = session_run_frame(session, doc, &connection->proof, &error);
+    unsigned code = session_run_frame(session, connection, doc, &connection->proof, &error);
 
     if (code == 0) {
         connection->ack_due = true;

@@ -122,7 +122,7 @@ bool batch_add(struct json_out *out, const struct envelope_fields *fields, bool 
 bool batch_fits(const struct json_out *out, const struct envelope_fields *fields);
 
 void batch_end(struct json_out *out);
-/** Ends a batch without messages, which is signed itself, as a void of first_seq would be. */
+/** Ends a batch without messages, which is signed itself, as a void of number 0. */
 void batch_end_signed(struct json_out *out, const struct envelope_fields *fields);
 
 /* ---- Control messages ---- */

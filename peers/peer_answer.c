@@ -300,7 +300,7 @@ void post_learn(struct peer *peer)
         peer->post.answered = true;
         delivery_answered(&peer->delivery, call->code);
     }
-    if (call->status == PARLEY_OK && call->parley_version != 0) {
+    if (call->status == PARLEY_OK && call->parley_version != 0 && !post_seals(peer)) {
         post_parley(peer, call->parley_batch_bytes);
         if (call->parley_message_bytes != 0)
             peer->link.message_bytes = call->parley_message_bytes;

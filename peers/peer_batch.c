@@ -130,8 +130,7 @@ bool peer_write_base(struct peer *peer, struct json_out *out)
         .recipient_id = peer->id,
         .session_id = peer->session_id,
         .timestamp_us = clock_wall_us(),
-        .number = next,
-        .version = "1.0",
+        .version = "1.0", /* a number would make it a void of that one, for who copies it */
     };
 
     batch_begin(out, peer->session_id, base, next);

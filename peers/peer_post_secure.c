@@ -196,11 +196,15 @@ static void fail(struct peer *peer, bool answered, const char *why)
 static void ready(struct peer *peer)
 {
     struct post_secure *secure = peer->post.secure;
+    const struct handshake_limits *limits = &secure->handshake.peer;
 
     secure->ready = true;
     secure->keyed_ns = now_ns(peer);
+    /* proven, as no header of an answer is; post_learn() leaves them from now on */
+    post_parley(peer, limits->max_batch_bytes);
+    if (limits->max_message_bytes != 0)
+        peer->link.message_bytes = limits->max_message_bytes;
     handshake_fini(&secure->handshake);
-    post_parley(peer, 0);
     post_succeeded(peer);
 }
 

@@ -109,6 +109,19 @@ static void fail(struct peer *peer, struct delivery_message *message,
     peer_flush(peer); /* while `detail` is there */
 }
 
+/* Its key is forgotten at once, and with it what security_min allows; what it still has is
+ * cancelled by the message that is on its way. */
+static bool is_removed(struct peer *peer)
+{
+    struct registry *registry = &peer->runtime->registry;
+    bool removed;
+
+    registry_lock(registry);
+    removed = peer->removed;
+    registry_unlock(registry);
+    return removed;
+}
+
 /* @return whether the next message is to be looked at, too */
 static bool route_one(struct peer *peer, struct delivery_message *message)
 {
@@ -128,6 +141,8 @@ static bool route_one(struct peer *peer, struct delivery_message *message)
     case ROUTE_WAIT:
         return false;
     case ROUTE_FAIL:
+        if (is_removed(peer))
+            return false;
         fail(peer, message, &choice);
         return true;
     }

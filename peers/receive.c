@@ -13,6 +13,8 @@
 #include <assert.h>
 #include <string.h>
 
+#define RECEIVE_OWED_FEW 8
+
 enum { UNANSWERED, ANSWERED };
 
 /* Stands for a reason that there was no memory for. */
@@ -47,9 +49,12 @@ void receive_fini(struct receive *receive)
     if (receive->rejected != receive->few)
         alloc_free(receive->alloc, receive->rejected);
     alloc_free(receive->alloc, receive->ring);
+    alloc_free(receive->alloc, receive->owed);
     receive->rejected = NULL;
     receive->ring = NULL;
+    receive->owed = NULL;
     receive->rejected_len = receive->rejected_capacity = 0;
+    receive->owed_len = receive->owed_capacity = 0;
 }
 
 /* ---- Rejections ---- */
@@ -107,13 +112,19 @@ static bool make_room(struct receive *receive, uint64_t count)
     return true;
 }
 
+/* What is unanswered and what was rejected, together. */
+static uint64_t kept_max(const struct receive *receive)
+{
+    return (uint64_t)receive->in_flight_max + RECEIVE_OLD_KEPT;
+}
+
 /* There is room: prepare() made it before the number began. */
 static void remember(struct receive *receive, uint64_t number, const char *detail)
 {
     uint32_t at = rejections_below(receive, number);
     const char *copy = alloc_string(receive->alloc, detail);
 
-    assert(receive->rejected_len < receive->in_flight_max); /* room() saw to it */
+    assert(receive->rejected_len < kept_max(receive)); /* room() saw to it */
     assert(receive->rejected_len < receive->rejected_capacity);
     memmove(receive->rejected + at + 1, receive->rejected + at,
             (receive->rejected_len - at) * sizeof(receive->rejected[0]));
@@ -140,6 +151,38 @@ static void advance(struct receive *receive)
         receive->ack_seq++;
 }
 
+/* Among the owed numbers, how many are lower: where `number` stands, if it is one. */
+static uint32_t owed_below(const struct receive *receive, uint64_t number)
+{
+    uint32_t low = 0, high = receive->owed_len;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (receive->owed[middle] < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool is_owed(const struct receive *receive, uint64_t number)
+{
+    uint32_t at = owed_below(receive, number);
+
+    return at < receive->owed_len && receive->owed[at] == number;
+}
+
+static void drop_owed(struct receive *receive, uint32_t at, uint32_t count)
+{
+    if (count == 0)
+        return;
+    receive->owed_len -= count;
+    memmove(receive->owed + at, receive->owed + at + count,
+            (receive->owed_len - at) * sizeof(receive->owed[0]));
+}
+
 static void start(struct receive *receive, uint64_t number)
 {
     receive->known = true;
@@ -157,6 +200,7 @@ void receive_base(struct receive *receive, uint64_t base_seq)
         return;
     receive->base = base_seq;
     forget(receive, rejections_below(receive, base_seq));
+    drop_owed(receive, 0, owed_below(receive, base_seq));
     if (receive->watermark < base_seq - 1)
         receive->watermark = base_seq - 1;
     if (receive->ack_seq < base_seq - 1) {
@@ -172,11 +216,16 @@ static uint32_t settled_rejections(const struct receive *receive)
     return receive->rejected_len == 0 ? 0 : rejections_below(receive, receive->ack_seq + 1);
 }
 
+/* What is unanswered, and what is answered between; at most in_flight_max. */
+static uint64_t unanswered(const struct receive *receive)
+{
+    return receive->watermark - receive->ack_seq + receive->owed_len;
+}
+
 /* Whether `count` more numbers may begin, were every one of them to be rejected. */
 static bool room(const struct receive *receive, uint64_t count)
 {
-    uint64_t open = receive->watermark - receive->ack_seq; /* at most in_flight_max */
-    uint64_t taken = open + settled_rejections(receive);
+    uint64_t taken = unanswered(receive) + settled_rejections(receive);
 
     return taken < receive->in_flight_max && count <= receive->in_flight_max - taken;
 }
@@ -201,7 +250,7 @@ static bool prepare(struct receive *receive)
 
     if (receive->ring == NULL && open > 0 && !take_ring(receive))
         return false;
-    return make_room(receive, open + 1);
+    return make_room(receive, unanswered(receive) + 1);
 }
 
 static enum receive_decision run(struct receive *receive, uint64_t number)
@@ -260,36 +309,91 @@ bool receive_arrived(const struct receive *receive, uint64_t number)
     return true;
 }
 
+/* How many numbers begin with this one: it alone does, but behind an unanswered number the
+ * ring holds them all. */
+static uint64_t width(const struct receive *receive, uint64_t number)
+{
+    return receive->ack_seq == receive->watermark ? 1 : number - receive->watermark;
+}
+
+static bool fits(const struct receive *receive, uint64_t count)
+{
+    uint64_t taken = unanswered(receive);
+
+    return taken < receive->in_flight_max && count <= receive->in_flight_max - taken;
+}
+
+/* The oldest unanswered number no longer holds up the ring. */
+static bool set_apart(struct receive *receive)
+{
+    uint32_t capacity = receive->owed_capacity;
+    uint64_t *grown;
+
+    if (receive->owed_len == capacity) {
+        capacity = capacity > 0 ? 2 * capacity : RECEIVE_OWED_FEW;
+        grown = alloc_resize(receive->alloc, receive->owed, capacity * sizeof(*grown));
+        if (grown == NULL)
+            return false;
+        receive->owed = grown;
+        receive->owed_capacity = capacity;
+    }
+    receive->owed[receive->owed_len++] = ++receive->ack_seq;
+    advance(receive);
+    return true;
+}
+
+/* A number that is still owed is never closed for it. */
+static void forget_oldest(struct receive *receive)
+{
+    uint64_t next = receive->rejected[0].number + 1;
+
+    if (receive->owed_len > 0 && receive->owed[0] < next)
+        forget(receive, 1);
+    else
+        receive_base(receive, next);
+}
+
 enum receive_decision receive_begin_old(struct receive *receive, uint64_t number)
 {
-    uint64_t count; /* numbers to begin: only the last will, but the ring holds them all */
     uint64_t next;
 
     if (!receive->known)
         start(receive, number);
     if (number <= receive->watermark)
         return RECEIVE_REPEAT;
-    next = receive->watermark + 1;
-    if (receive->ack_seq == receive->watermark) {
-        skip(receive, number - 1);
-        note_gap(receive, next, number - 1); /* whether the message begins now or not */
-        next = number;
+    while (!fits(receive, width(receive, number)) && receive->ack_seq < receive->watermark) {
+        if (!set_apart(receive))
+            return RECEIVE_NO_MEMORY;
     }
-    count = number - receive->watermark;
-    if (count > receive->in_flight_max - (receive->watermark - receive->ack_seq))
+    if (!fits(receive, width(receive, number)))
         return RECEIVE_FULL;
-    while (!room(receive, count)) /* ends: without settled rejections there is room */
-        receive_base(receive, receive->rejected[0].number + 1);
+    while (unanswered(receive) + width(receive, number) + settled_rejections(receive) >
+           kept_max(receive)) /* ends: it fits */
+        forget_oldest(receive);
     if (!prepare(receive))
         return RECEIVE_NO_MEMORY;
+    next = receive->watermark + 1;
     skip(receive, number - 1);
     note_gap(receive, next, number - 1);
     return run(receive, number);
 }
 
+/* @return whether it was */
+static bool finish_owed(struct receive *receive, uint64_t number, const char *detail)
+{
+    if (!is_owed(receive, number))
+        return false;
+    drop_owed(receive, owed_below(receive, number), 1);
+    if (detail != NULL)
+        remember(receive, number, detail);
+    return true;
+}
+
 parley_status receive_finish(struct receive *receive, uint64_t number, const char *detail)
 {
-    /* What is closed or answered in order lies at or below ack_seq. */
+    /* What else is closed or answered in order lies at or below ack_seq. */
+    if (number <= receive->ack_seq && receive->owed_len > 0)
+        return finish_owed(receive, number, detail) ? PARLEY_OK : PARLEY_EUNKNOWN;
     if (number <= receive->ack_seq || number > receive->watermark)
         return PARLEY_EUNKNOWN;
     if (receive->ring != NULL && *slot(receive, number) == ANSWERED)
@@ -306,22 +410,46 @@ parley_status receive_finish(struct receive *receive, uint64_t number, const cha
     return PARLEY_OK;
 }
 
+uint64_t receive_acked(const struct receive *receive)
+{
+    return receive->owed_len > 0 ? receive->owed[0] - 1 : receive->ack_seq;
+}
+
+bool receive_owes(const struct receive *receive)
+{
+    return receive->watermark > receive->ack_seq || receive->owed_len > 0;
+}
+
 bool receive_answered(const struct receive *receive, uint64_t number)
 {
     if (number <= receive->ack_seq)
-        return true;
+        return !is_owed(receive, number);
     return number <= receive->watermark && receive->ring != NULL &&
            *slot(receive, number) == ANSWERED;
+}
+
+static void check_owed(const struct receive *receive)
+{
+    assert(receive->owed_len <= receive->owed_capacity);
+    for (uint32_t i = 0; i < receive->owed_len; i++) {
+        uint64_t number = receive->owed[i];
+
+        assert(number >= receive->base && number <= receive->ack_seq);
+        assert(i == 0 || receive->owed[i - 1] < number);
+        assert(receive_rejection(receive, number) == NULL);
+    }
 }
 
 void receive_check(const struct receive *receive)
 {
     uint64_t open = receive->watermark - receive->ack_seq;
 
+    check_owed(receive);
     assert(receive->base >= 1 && receive->base - 1 <= receive->ack_seq);
     assert(receive->ack_seq <= receive->watermark);
     assert(receive->known || receive->watermark == 0);
-    assert(open + settled_rejections(receive) <= receive->in_flight_max);
+    assert(unanswered(receive) <= receive->in_flight_max);
+    assert(unanswered(receive) + settled_rejections(receive) <= kept_max(receive));
     assert(receive->ring != NULL || open <= 1);
     assert(open == 0 || receive->ring == NULL ||
            *slot(receive, receive->ack_seq + 1) == UNANSWERED);

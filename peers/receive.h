@@ -10,7 +10,9 @@
  * Outcomes of (ack_seq, watermark] stand in a ring; rejections are remembered until the
  * sender's base_seq passes them, however often they were told. What is begun and unanswered
  * plus what is rejected and not yet closed never exceeds `in_flight_max`: a sender that keeps
- * to this window never meets the limit.
+ * to this window never meets the limit. One that says no base_seq would be held up for good by
+ * a number that is never answered: when the ring has to move on, its oldest unanswered numbers
+ * are set apart (`owed`), below ack_seq, and keep their outcomes to come.
  *
  * PROTOCOL.md, "Between parleys", 4 and 5.
  */
@@ -44,16 +46,19 @@ struct receive_range {
 
 #define RECEIVE_SKIPPED_MAX  8
 #define RECEIVE_REJECTED_FEW 4
+#define RECEIVE_OLD_KEPT     64 /* what an older sender of ours may send again */
 
 struct receive {
     const struct alloc *alloc;
     uint64_t base;      /* numbers below are closed */
-    uint64_t ack_seq;   /* every number up to here has an outcome */
+    uint64_t ack_seq;   /* every number up to here has an outcome, but for the owed ones */
     uint64_t watermark; /* highest number begun */
     uint32_t in_flight_max;
     bool known;    /* a batch or message has been seen */
     uint8_t *ring; /* who is answered, by number & ring_mask; NULL until two are unanswered */
     uint32_t ring_mask;
+    uint64_t *owed; /* rising */
+    uint32_t owed_len, owed_capacity;
     struct receive_rejection *rejected; /* by number, rising; `few` until they are more */
     uint32_t rejected_len, rejected_capacity;
     struct receive_rejection few[RECEIVE_REJECTED_FEW];
@@ -77,9 +82,9 @@ void receive_base(struct receive *receive, uint64_t base_seq);
 enum receive_decision receive_begin(struct receive *receive, uint64_t number);
 
 /** The old rule, for envelopes without base_seq: an unknown session starts at `number`, gaps
- *  are accepted (RECEIVE_FULL while one wider than in_flight_max lies behind an unanswered
- *  number), lower numbers are repeats. The session's one watermark serves both rules. Since
- *  nobody closes numbers here, the oldest rejections make room for new ones. */
+ *  are accepted, lower numbers are repeats; RECEIVE_FULL means that in_flight_max numbers are
+ *  unanswered. The session's one watermark serves both rules. Since nobody closes numbers
+ * here, the oldest rejections make room for new ones, beyond the last RECEIVE_OLD_KEPT. */
 enum receive_decision receive_begin_old(struct receive *receive, uint64_t number);
 
 /**
@@ -89,6 +94,12 @@ enum receive_decision receive_begin_old(struct receive *receive, uint64_t number
  * @return PARLEY_OK; PARLEY_EUNKNOWN (not begun, closed, or answered before)
  */
 parley_status receive_finish(struct receive *receive, uint64_t number, const char *detail);
+
+/** The highest number that may be acknowledged: it and all before it have their outcomes. */
+uint64_t receive_acked(const struct receive *receive);
+
+/** Tells whether a handler owes an answer. */
+bool receive_owes(const struct receive *receive);
 
 /** Tells whether a number has its outcome, or was closed without one. */
 bool receive_answered(const struct receive *receive, uint64_t number);

@@ -130,8 +130,7 @@ static bool attached(const struct session *session)
 static bool in_use(const struct session *session)
 {
     return attached(session) || session->waiting != NULL || session->forgotten ||
-           session->receive.watermark >
-               session->receive.ack_seq; /* a handler owes an answer */
+           receive_owes(&session->receive);
 }
 
 static bool forget(struct session *session)

@@ -47,6 +47,7 @@ struct session {
     uint64_t
         held_until_ns; /* the batch run last stopped at its sender's limit; 0: it did not */
     uint64_t refused;  /* number that the batch run last stopped at for want of proof, or 0 */
+    double newest; /* timestamp of what was proven to be meant for this place; 0: nothing */
     const char *refusal;           /* why; static text */
     bool started;                  /* attached to its worker, in its bench's list */
     bool forgotten;                /* retiring */
@@ -119,8 +120,9 @@ void session_ask(struct inbound_request *request, const struct json_doc *doc, co
 #define CLOSE_REFUSED                                                      \
     4003 /* a signature is missing or wrong, or what it signs is not fresh \
           */
-unsigned session_run_frame(struct session *session, const struct json_doc *doc,
-                           const struct proof *proof, struct envelope_error *ret_error);
+unsigned session_run_frame(struct session *session, struct connection *connection,
+                           const struct json_doc *doc, const struct proof *proof,
+                           struct envelope_error *ret_error);
 
 /** Something got its outcome outside of a request: answers what waited, acknowledges. */
 void session_progress(struct session *session);
@@ -179,6 +181,10 @@ void session_answer_detail(struct inbound_request *request, unsigned code, const
 void session_answer_ack(struct inbound_request *request, unsigned code);
 /** A single message was taken. */
 void session_answer_received(struct inbound_request *request);
+/** Ends the connection over a message in a frame of its own that there was no room for. */
+void session_refuse_frame(struct inbound_request *request);
+/** It came after such a message. */
+bool session_frame_refused(const struct inbound_request *request);
 /** 429, to be tried again at `at_ns`. */
 void session_answer_limited(struct inbound_request *request, uint64_t at_ns);
 

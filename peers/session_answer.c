@@ -32,9 +32,10 @@ static size_t rejections(const struct session *session, size_t from,
 static uint64_t covered(const struct session *session, size_t next)
 {
     const struct receive *receive = &session->receive;
+    uint64_t acked = receive_acked(receive);
 
-    if (next == receive->rejected_len || receive->rejected[next].number > receive->ack_seq)
-        return receive->ack_seq;
+    if (next == receive->rejected_len || receive->rejected[next].number > acked)
+        return acked;
     return receive->rejected[next].number - 1;
 }
 
@@ -168,7 +169,7 @@ static bool answered(const struct inbound_request *request)
 {
     const struct receive *receive = &request->session->receive;
 
-    return request->kind == INBOUND_BATCH ? receive->ack_seq >= request->until
+    return request->kind == INBOUND_BATCH ? receive_acked(receive) >= request->until
                                           : receive_answered(receive, request->until);
 }
 

@@ -6,6 +6,7 @@
  * again. Messages without a number of their own are counted by us, in a session of their
  * sender's that has no id.
  */
+#include "peers/connection.h"
 #include "peers/older.h"
 #include "peers/payload.h"
 #include "peers/session.h"
@@ -247,6 +248,26 @@ static bool run_step(struct session *session, struct inbound_request *request,
     return true;
 }
 
+/* By the old rule, what comes after a number closes it. So that it can come again, nothing
+ * else is taken from its connection, which ends: the sender's next one begins with what it has
+ * no answer to. Without a text the answer says just that. */
+void session_refuse_frame(struct inbound_request *request)
+{
+    /* relaxed: a sign between requests that come here one after another; if another session
+     * sees it late, its numbers are its own. Partner: session_frame_refused(). */
+    atomic_store_explicit(&request->connection->refused, true, memory_order_relaxed);
+    alloc_free(&request->session->runtime->alloc, request->text);
+    request->text = NULL;
+    request->code = 503;
+}
+
+bool session_frame_refused(const struct inbound_request *request)
+{
+    /* relaxed: see session_refuse_frame(). */
+    return request->kind == INBOUND_SINGLE &&
+           atomic_load_explicit(&request->connection->refused, memory_order_relaxed);
+}
+
 /* As session_message(), once it is known what the message says. */
 static bool run_message(struct session *session, struct inbound_request *request,
                         const struct envelope *envelope, struct taken *taken)
@@ -277,7 +298,10 @@ static bool run_message(struct session *session, struct inbound_request *request
         session_answer_detail(request, 409, "SEQUENCE_GAP");
         return true;
     case SESSION_BUSY:
-        session_answer_detail(request, 503, "try again later");
+        if (frame && is_numbered(session, envelope))
+            session_refuse_frame(request);
+        else
+            session_answer_detail(request, 503, "try again later");
         return true;
     }
     return session_answer_or_wait(request);

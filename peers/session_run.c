@@ -115,7 +115,7 @@ static enum receive_decision take(struct session *session, const struct json_doc
     } else if (envelope.is_void) {
         receive_finish(&session->receive, number, NULL);
     } else if (envelope.payload_len > session->runtime->options.message_bytes_max) {
-        session_refuse(session, number, "message exceeds message_bytes_max");
+        session_refuse(session, number, CHUNK_TOO_LARGE);
     } else {
         envelope.number = number;
         session_run_handler(session, &envelope, number, transport);
@@ -139,6 +139,8 @@ static enum receive_decision run_batch(struct session *session, const struct jso
         session->refused = number;
         return RECEIVE_FULL;
     }
+    if (proof->bound && proof->newest > session->newest)
+        session->newest = proof->newest;
     receive_base(&session->receive, batch->base_seq);
     for (const struct json_item *item = batch->messages; item != NULL;
          item = json_next(doc, item)) {
@@ -169,11 +171,28 @@ static unsigned stopped(const struct session *session, struct envelope_error *re
     return text == session_later ? CLOSE_TRY_LATER : CLOSE_REFUSED;
 }
 
-unsigned session_run_frame(struct session *session, const struct json_doc *doc,
-                           const struct proof *proof, struct envelope_error *ret_error)
+/* A connection whose name is not proven is known to be the sender's by what nobody has said
+ * before: a copy, however fresh, takes nobody's place. What a sender sends again has a new
+ * timestamp. */
+static void take_seat(struct session *session, struct connection *connection,
+                      const struct proof *proof, bool news)
 {
+    if (!connection->by_news || session->connection == connection)
+        return;
+    if (session->connection != NULL && proof->bound && !news)
+        return;
+    if (session->connection != NULL)
+        connection_replaced(session->connection, session);
+    session->connection = connection;
+}
+
+unsigned session_run_frame(struct session *session, struct connection *connection,
+                           const struct json_doc *doc, const struct proof *proof,
+                           struct envelope_error *ret_error)
+{
+    uint64_t last, watermark = session->receive.watermark;
+    double newest = session->newest;
     struct batch batch;
-    uint64_t last;
 
     session_use(session);
     if (batch_read(doc, doc->items, &batch, ret_error) != PARLEY_OK) {
@@ -190,6 +209,8 @@ unsigned session_run_frame(struct session *session, const struct json_doc *doc,
             return 0; /* the connection waits, then comes again with the same frame */
         return stopped(session, ret_error);
     default:
+        take_seat(session, connection, proof,
+                  session->newest > newest || session->receive.watermark > watermark);
         return 0;
     }
 }
@@ -198,7 +219,8 @@ static void handle_frame(struct session *session, struct inbound_request *reques
                          const struct json_doc *doc)
 {
     struct envelope_error error;
-    unsigned code = session_run_frame(session, doc, &request->proof, &error);
+    unsigned code =
+        session_run_frame(session, request->connection, doc, &request->proof, &error);
     struct json_out out = session_scratch(session);
 
     if (code == 0) {
@@ -258,6 +280,10 @@ static void refuse_text(struct inbound_request *request)
 {
     struct json_out out = session_scratch(request->session);
 
+    if (request->kind == INBOUND_SINGLE) {
+        session_refuse_frame(request); /* whether it has a number is not known */
+        return;
+    }
     if (request->kind != INBOUND_FRAME) {
         session_answer_detail(request, 503, "try again later");
         return;
@@ -305,6 +331,10 @@ bool session_handle(struct session *session, struct inbound_request *request,
             *seat_of(session, request) = NULL;
         return true;
     }
+    if (session_frame_refused(request)) {
+        session_refuse_frame(request);
+        return true;
+    }
     if (doc == NULL && bench_scan(session->bench, request->text, request->len,
                                   BATCH_RECORD_DEPTH, BATCH_LEVELS) != PARLEY_OK) {
         refuse_text(request);
@@ -336,7 +366,7 @@ void session_ask(struct inbound_request *request, const struct json_doc *doc, co
         if (request->text == NULL) {
             request->control.kind = CONTROL_ANSWER;
             request->code = request->kind == INBOUND_FRAME ? CLOSE_TRY_LATER : 503;
-            inbound_answer(request);
+            inbound_answer(request); /* a frame without its text ends the connection */
             return;
         }
         memcpy(request->text, text, len);

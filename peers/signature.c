@@ -262,6 +262,8 @@ enum signature_verdict signature_check_in_batch(struct canonical *canonical,
 
     if (item->type != JSON_OBJECT || wire_member(doc, item, "parley_signature") == NULL)
         return SIGNATURE_MISSING;
+    if (item == doc->items) /* what is signed so can be no message's */
+        message.number = number = 0;
     default_message_id(by_default, batch->session_id, number);
     if (!set_text(doc, item, "version", "1.0", version, sizeof(version)) ||
         !set_text(doc, item, "nonce", "", nonce, sizeof(nonce)) ||

@@ -41,7 +41,8 @@ parley_status signature_envelope(struct canonical *canonical, const struct ident
                                  struct envelope_fields *fields, struct signed_texts *texts);
 
 /** Signs a message of a batch: sets fields->bound; the same for a void (no payload), and for
- *  a batch without messages, which is signed as a void of its first_seq. */
+ *  a batch without messages, which is signed as a void of no number: 0. Were it first_seq,
+ *  whoever heard it could make a void of it, and the next message a repeat. */
 parley_status signature_in_batch(struct canonical *canonical, const struct identity *identity,
                                  struct envelope_fields *fields, struct signed_texts *texts);
 
@@ -69,7 +70,7 @@ enum signature_verdict signature_check_envelope(
  * Checks a message of a batch, or (`item` the batch itself) a batch without messages.
  *
  * @param sender who it is by what the message, its batch or its connection says
- * @param number its number, or first_seq
+ * @param number its number; of a batch itself it does not count
  * @return never SIGNATURE_PLAIN: that is as good as missing here
  */
 enum signature_verdict signature_check_in_batch(struct canonical *canonical,

@@ -333,11 +333,14 @@ static bool lost_pieces(struct transfer *transfer, const struct message *part)
            transfer->missing_from < transfer->cut.total;
 }
 
-/* The answer said, too, how large a piece may be. */
+/* By itself or in a batch. The answer said, too, how large a piece may be. */
 static bool is_too_large(const struct peer *peer, const struct transfer *transfer,
                          const struct message *part)
 {
-    return part->delivery.http_code == 413 && transfer->rounds < ROUNDS_MAX &&
+    const struct delivery_message *delivery = &part->delivery;
+
+    return (delivery->http_code == 413 || strcmp(delivery->detail, CHUNK_TOO_LARGE) == 0) &&
+           transfer->rounds < ROUNDS_MAX &&
            (transfer->anew ||
             piece_chars(peer, is_older(peer, ROUTE_HTTP)) / 4 * 3 < transfer->cut.piece_bytes);
 }

@@ -20,6 +20,7 @@ struct secure_setup {
     bool impostor;     /* the sender trusts another key for the receiver */
     uint32_t rekey_frames, rekey_s, session_s;
     uint32_t ttl_ms;
+    uint32_t receiver_message_bytes; /* 0: the default */
     meddler_fn meddle;
 };
 
@@ -74,6 +75,8 @@ static inline void secure_receiver(struct secure_pair *pair, const struct secure
     options.accept_websocket = true;
     if (setup->sender_alone)
         options.identity_seed = NULL;
+    if (setup->receiver_message_bytes != 0)
+        options.message_bytes_max = setup->receiver_message_bytes;
     pair->receiver = node_open(&options);
     parley_on_message(pair->receiver, NULL, seen_handler, &pair->seen);
     parley_peer_options_init(&peer);

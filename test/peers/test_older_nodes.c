@@ -14,20 +14,23 @@ struct couple {
     struct seen at_client, at_server;
 };
 
-static void couple_open(struct couple *couple, bool offered)
+static void couple_open_with(struct couple *couple, bool offered, parley_options *both,
+                             uint32_t client_room, parley_preference preference)
 {
-    parley_options options;
+    parley_options options = *both;
     parley_peer_options peer, to_client;
     char url[64];
 
     memset(couple, 0, sizeof(*couple));
     pthread_mutex_init(&couple->up.mutex, NULL);
     pthread_mutex_init(&couple->down.mutex, NULL);
-    node_options(&options, "server");
+    options.node_id = "server";
     options.listen_host = "127.0.0.1";
     options.parley_protocol = offered;
     couple->server = node_open(&options);
-    node_options(&options, "client");
+    options = *both;
+    options.node_id = "client";
+    options.in_flight_max = client_room;
     options.reconnect_min_ms = 20;
     couple->client = node_open(&options);
     parley_on_message(couple->client, NULL, seen_handler, &couple->at_client);
@@ -35,7 +38,7 @@ static void couple_open(struct couple *couple, bool offered)
     parley_peer_options_init(&to_client);
     to_client.pace = false;
     parley_peer_options_init(&peer);
-    peer.preference = PARLEY_WEBSOCKET_ONLY;
+    peer.preference = preference;
     peer.preference_set = true;
     peer.pace = false;
     peer.dialect = offered ? PARLEY_DIALECT_MANAGER : PARLEY_DIALECT_AUTO;
@@ -44,6 +47,14 @@ static void couple_open(struct couple *couple, bool offered)
                  OK);
     CHECK_STATUS(
         parley_peer_add(couple->server, "client", NULL, &to_client, &couple->to_client), OK);
+}
+
+static void couple_open(struct couple *couple, bool offered)
+{
+    parley_options options;
+
+    node_options(&options, "");
+    couple_open_with(couple, offered, &options, options.in_flight_max, PARLEY_WEBSOCKET_ONLY);
 }
 
 static void couple_close(struct couple *couple)
@@ -122,7 +133,126 @@ static void across_reconnects(void)
     couple_close(&couple);
 }
 
+/* Owes the answer to {"n":0} of either, takes all others. */
+static parley_verdict owe_first(const parley_incoming *message, char *detail, void *user)
+{
+    parley_verdict verdict = seen_handler(message, detail, user);
+
+    return payload_number(message, "n") == 0 ? PARLEY_LATER : verdict;
+}
+
+/* Far more come after it than may be unanswered. */
+static void owing_open(struct couple *couple, parley_preference preference)
+{
+    parley_options options;
+
+    node_options(&options, "");
+    options.in_flight_max = 8;
+    options.ack_timeout_ms = 200;
+    options.http_timeout_ms = 300;
+    options.http_attempts = 1;
+    couple_open_with(couple, false, &options, options.in_flight_max, preference);
+    parley_on_message(couple->client, NULL, owe_first, &couple->at_client);
+    parley_on_message(couple->server, NULL, owe_first, &couple->at_server);
+}
+
+static void check_owed(struct tally *tally, struct seen *seen, parley_outcome first)
+{
+    CHECK(check_wait(&tally->results, MESSAGES));
+    CHECK_U64(tally->outcomes[first], 1);
+    CHECK_U64(tally->outcomes[PARLEY_DELIVERED], MESSAGES - 1);
+    CHECK_U64(seen->handled, MESSAGES);
+    CHECK_U64(seen->violations, 0);
+}
+
+static void post_all(parley *node, parley_peer peer, struct tally *tally)
+{
+    for (unsigned n = 0; n < MESSAGES; n++)
+        CHECK_STATUS(post_numbered(node, peer, 0, n, tally), OK);
+}
+
+/* It ends as sent, and the rest goes on. */
+static void one_that_is_never_answered(void)
+{
+    struct couple couple;
+
+    owing_open(&couple, PARLEY_WEBSOCKET_ONLY);
+    post_all(couple.client, couple.to_server, &couple.up);
+    check_owed(&couple.up, &couple.at_server, PARLEY_SENT);
+    post_all(couple.server, couple.to_client, &couple.down);
+    check_owed(&couple.down, &couple.at_client, PARLEY_SENT);
+    couple_close(&couple);
+}
+
+static void one_that_is_never_answered_over_http(void)
+{
+    struct couple couple;
+
+    owing_open(&couple, PARLEY_HTTP_ONLY);
+    post_all(couple.client, couple.to_server, &couple.up);
+    check_owed(&couple.up, &couple.at_server, PARLEY_EXHAUSTED);
+    couple_close(&couple);
+}
+
+#define ROOM 4u
+
+struct late {
+    struct seen seen;
+    _Atomic(uint64_t) come; /* tokens[] up to here */
+    parley_token tokens[MESSAGES];
+};
+
+static parley_verdict answer_later(const parley_incoming *message, char *detail, void *user)
+{
+    struct late *late = user;
+    uint64_t at = atomic_load(&late->come);
+
+    seen_handler(message, detail, &late->seen);
+    if (at < MESSAGES)
+        late->tokens[at] = message->token;
+    atomic_fetch_add(&late->come, 1);
+    return PARLEY_LATER;
+}
+
+static bool has_resent(void *node)
+{
+    parley_stats stats = {.size = sizeof(stats)};
+
+    return parley_stats_get(node, &stats) == PARLEY_OK && stats.resent > 0;
+}
+
+/* The receiver has no room for what follows the first ones: none of it may be overtaken, for
+ * by the old rule that would close it. */
+static void turned_away_and_not_overtaken(void)
+{
+    struct late late = {.come = 0};
+    parley_options options;
+    struct couple couple;
+
+    node_options(&options, "");
+    options.in_flight_max = ROOM;
+    couple_open_with(&couple, false, &options, 64, PARLEY_WEBSOCKET_ONLY);
+    parley_on_message(couple.server, NULL, answer_later, &late);
+    for (unsigned n = 0; n < 3 * ROOM; n++)
+        CHECK_STATUS(post_numbered(couple.client, couple.to_server, 0, n, &couple.up), OK);
+    CHECK(check_wait(&late.come, ROOM));
+    CHECK(check_until(has_resent, couple.client));
+    for (unsigned n = 0; n < 3 * ROOM; n++) {
+        CHECK(check_wait(&late.come, n + 1));
+        parley_message_finish(couple.server, late.tokens[n], PARLEY_OK, NULL);
+    }
+    CHECK(check_wait(&couple.up.results, 3 * ROOM));
+    CHECK_U64(couple.up.outcomes[PARLEY_DELIVERED], 3 * ROOM);
+    CHECK_U64(late.seen.handled, 3 * ROOM);
+    CHECK_U64(late.seen.violations, 0);
+    couple_close(&couple);
+}
+
 static const struct check_test tests[] = {
+    {"what there is no room for is not overtaken", turned_away_and_not_overtaken},
+    {"one that is never answered ends as sent, and the rest goes on",
+     one_that_is_never_answered},
+    {"and over HTTP", one_that_is_never_answered_over_http},
     {"two nodes speak as client and older server", without_parley_at_the_server},
     {"a client that is told to speaks to a parley as to an older server",
      by_the_clients_choice},

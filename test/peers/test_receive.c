@@ -244,12 +244,19 @@ static void old_rule(void)
         /* a gap behind one that is unanswered */
         {"o1 o3 f3 f1", "run run ok ok", "1/3/3"},
         {"o1 o3 f2 f1 f3", "run run unknown ok ok", "1/3/3"},
-        {"o1 o4 f1 o4", "run full ok run", "1/3/4"},
-        {"o1 o18446744073709551615 f1 o18446744073709551615", "run full ok run",
+        {"o1 o4 f1 o4", "run run ok repeat", "1/3/4"},
+        {"o1 o18446744073709551615 f1", "run run ok",
          "1/18446744073709551614/18446744073709551615"},
-        /* nobody says base_seq: the oldest rejections go */
-        {"o1 r1 o2 r2 o3 r3 o4 r4", "run ok run ok run ok run ok", "2/4/4 no 2 no 3 no 4"},
-        {"o1 r1 o2 r2 o3 o4", "run ok run ok run run", "2/2/4 no 2"},
+        /* one that is never answered holds up nothing but its own outcome */
+        {"o1 o2 f2 o3 f3 o4 f4 o5 f5 o6", "run run ok run ok run ok run ok run", "1/5/6"},
+        {"o1 o2 f2 o3 f3 o4 f4 r1 f1", "run run ok run ok run ok ok unknown", "1/4/4 no 1"},
+        {"o1 o2 o3 o4 f2 o4 o5", "run run run full ok run full", "1/4/4"},
+        {"o1 o2 r2 o3 r3 o4 r4 o5", "run run ok run ok run ok run", "1/4/5 no 2 no 3 no 4"},
+        {"o1 o2 f2 o3 f3 o4 b2 f1 m5", "run run ok run ok run unknown run", "2/3/5"},
+        /* nobody says base_seq: more rejections are kept than may be unanswered */
+        {"o1 r1 o2 r2 o3 r3 o4 r4", "run ok run ok run ok run ok",
+         "1/4/4 no 1 no 2 no 3 no 4"},
+        {"o1 r1 o2 r2 o3 o4", "run ok run ok run run", "1/2/4 no 1 no 2"},
         /* one watermark serves both */
         {"m1 f1 o2 f2 m3 f3 o3", "run ok run ok run ok repeat", "1/3/3"},
         {"o5 f5 b5 m6 f6", "run ok run ok", "5/6/6"},
@@ -302,6 +309,60 @@ static void answered(void)
     receive_finish(&receive, 5, NULL);
     CHECK(receive_answered(&receive, 5));
     receive_fini(&receive);
+}
+
+/* Whoever asks is not told that an owed number has its outcome, nor any after it. */
+static void owed(void)
+{
+    struct receive receive;
+    struct alloc alloc;
+    struct heap heap;
+
+    heap_init(&heap, &alloc);
+    receive_init(&receive, &alloc, 2);
+    CHECK(!receive_owes(&receive));
+    for (uint64_t number = 1; number <= 40; number++) {
+        CHECK(receive_begin_old(&receive, number) == RECEIVE_RUN);
+        if (number != 7)
+            receive_finish(&receive, number, NULL);
+        receive_check(&receive);
+    }
+    CHECK_U64(receive_acked(&receive), 6);
+    CHECK(!receive_answered(&receive, 7));
+    CHECK(receive_answered(&receive, 8) && receive_owes(&receive));
+    CHECK_STATUS(receive_finish(&receive, 7, "no"), OK);
+    CHECK_TEXT(receive_rejection(&receive, 7), "no");
+    CHECK_U64(receive_acked(&receive), 40);
+    CHECK(!receive_owes(&receive));
+    receive_fini(&receive);
+    CHECK_U64(heap.held, 0);
+}
+
+/* The oldest rejections go; an owed number before them is not closed for that. */
+static void rejections_without_base(void)
+{
+    const uint64_t last = 2 * RECEIVE_OLD_KEPT;
+    struct receive receive;
+    struct alloc alloc;
+    struct heap heap;
+
+    heap_init(&heap, &alloc);
+    receive_init(&receive, &alloc, 2);
+    for (uint64_t number = 1; number <= last; number++) {
+        CHECK(receive_begin_old(&receive, number) == RECEIVE_RUN);
+        if (number != 3)
+            receive_finish(&receive, number, "no");
+        receive_check(&receive);
+    }
+    CHECK(receive_rejection(&receive, 1) == NULL);
+    CHECK_TEXT(receive_rejection(&receive, last - RECEIVE_OLD_KEPT + 1), "no");
+    CHECK(!receive_answered(&receive, 3));
+    CHECK_STATUS(receive_finish(&receive, 3, "no"), OK);
+    CHECK_TEXT(receive_rejection(&receive, 3), "no");
+    CHECK(receive_begin_old(&receive, last + 1) == RECEIVE_RUN);
+    receive_check(&receive);
+    receive_fini(&receive);
+    CHECK_U64(heap.held, 0);
 }
 
 static void arrived(void)
@@ -556,7 +617,9 @@ static const struct check_test tests[] = {
     {"rejections are kept until they are closed, within the window", rejections},
     {"without base_seq gaps are accepted and lower numbers repeated", old_rule},
     {"a stored detail is a copy", stored_details},
+    {"without base_seq the latest rejections are kept", rejections_without_base},
     {"a number is answered by itself", answered},
+    {"a number that is never answered does not hold up an older sender", owed},
     {"what was skipped is not taken for what has come", arrived},
     {"accepting in order takes no memory", accepting_takes_no_memory},
     {"out of memory begins nothing, yet an outcome never needs any", out_of_memory},

@@ -84,6 +84,37 @@ static void test_both_transports(void)
     secure_close(&pair);
 }
 
+/* Of what an answer's header says nothing is proven; it may be missing as well. */
+static size_t without_header(struct meddler *meddler, char *bytes, size_t len, bool to_server)
+{
+    static const char header[] = "max_message_bytes=";
+    char *at = to_server ? NULL : memmem(bytes, len, header, sizeof(header) - 1);
+
+    (void)meddler;
+    if (at != NULL)
+        *at = 'M';
+    return len;
+}
+
+static void test_http_limits_proven(void)
+{
+    struct secure_setup setup = over_http(without_header);
+    char payload[20000] = "{\"t\":0,\"n\":0,\"m\":\"" MARKER;
+    struct secure_pair pair;
+    size_t len = strlen(payload);
+
+    setup.receiver_message_bytes = 4096;
+    setup.ttl_ms = 0;
+    secure_open(&pair, &setup);
+    memset(payload + len, 'x', sizeof(payload) - len - 3);
+    memcpy(payload + sizeof(payload) - 3, "\"}", 3);
+    CHECK_STATUS(post(pair.sender, pair.peer, payload, &pair.tally), OK);
+    CHECK(check_wait(&pair.tally.results, 1));
+    CHECK_U64(pair.tally.outcomes[PARLEY_DELIVERED], 1);
+    CHECK_U64(pair.seen.handled, 1);
+    secure_close(&pair);
+}
+
 static char captured[65536];
 static _Atomic(uint64_t) captured_len;
 
@@ -212,6 +243,7 @@ static void test_http_code_changed(void)
 static const struct check_test tests[] = {
     {"sealed bodies", test_http_sealed},
     {"new keys under load", test_http_new_keys},
+    {"limits are those of the handshake", test_http_limits_proven},
     {"plain without identity", test_http_plain_without_identity},
     {"from one transport to the other and back", test_both_transports},
     {"a request that comes again", test_http_replayed},

@@ -269,7 +269,8 @@ static size_t count_in_memory(const struct needle *needle)
         }
     }
     OPENSSL_cleanse(chunk, sizeof(chunk));
-    fclose(maps);
+    if (maps != NULL)
+        fclose(maps);
     close(memory);
     return found;
 }

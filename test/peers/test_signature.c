@@ -197,8 +197,10 @@ static void batch_of(struct written *w, const char *payload, bool empty)
     struct signed_texts texts;
 
     fields.message_id = NULL;
+    if (empty)
+        fields.number = 0;
     CHECK_STATUS(signature_in_batch(&canonical, identity, &fields, &texts), OK);
-    batch_begin(out, fields.session_id, fields.base_seq, fields.number);
+    batch_begin(out, fields.session_id, fields.base_seq, 7);
     fields.sender_id = NULL;
     if (empty) {
         batch_end_signed(out, &fields);
@@ -242,7 +244,7 @@ static void a_changed_batch_is_refused(void)
 static void voids_and_empty_batches_are_signed(void)
 {
     struct written w;
-    char changed[2048];
+    char changed[2048], copy[2048];
 
     begin();
     batch_of(&w, NULL, false);
@@ -258,6 +260,10 @@ static void voids_and_empty_batches_are_signed(void)
     CHECK_U64(verdict_in(written_text(&w), "orig-a", "us"), SIGNATURE_BOUND);
     replaced(changed, sizeof(changed), written_text(&w), "\"base_seq\":3", "\"base_seq\":7");
     CHECK_U64(verdict_in(changed, "orig-a", "us"), SIGNATURE_INVALID);
+    replaced(changed, sizeof(changed), written_text(&w), "\"messages\":[],",
+             "\"messages\":[{\"void\":true,");
+    replaced(copy, sizeof(copy), changed, "\"}", "\"}]}");
+    CHECK_U64(verdict_in(copy, "orig-a", "us"), SIGNATURE_INVALID);
     end();
 }
 

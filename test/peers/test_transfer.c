@@ -181,7 +181,7 @@ static void other_receiver(struct world *world, parley_options *options,
 }
 
 /* It says so with its answers: pieces that were too large for it are cut anew. */
-static void a_receiver_of_short_messages(void)
+static void receiver_takes(uint32_t message_bytes_max, uint32_t batch_bytes_max)
 {
     parley_peer_options peer;
     parley_options options;
@@ -189,7 +189,8 @@ static void a_receiver_of_short_messages(void)
 
     world_open(&world, PARLEY_HTTP_ONLY, 2 * MIB);
     node_options(&options, "receiver");
-    options.message_bytes_max = 65536;
+    options.message_bytes_max = message_bytes_max;
+    options.batch_bytes_max = batch_bytes_max;
     parley_peer_options_init(&peer);
     peer.preference = PARLEY_HTTP_ONLY;
     peer.preference_set = true;
@@ -199,13 +200,24 @@ static void a_receiver_of_short_messages(void)
     CHECK(check_wait(&world.progress.tally.results, 1));
     CHECK_TEXT(world.progress.tally.detail, "");
     check_arrived(&world);
-    world.len = 200000; /* a message to us, a transfer to it */
+    world.len = message_bytes_max + 140000; /* a message to us, a transfer to it */
     memcpy(world.payload + world.len - 2, "\"}", 2);
     CHECK_STATUS(send_large(&world, false), OK);
     CHECK(check_wait(&world.progress.tally.results, 2));
     CHECK_U64(world.progress.tally.outcomes[PARLEY_DELIVERED], 2);
     check_arrived(&world);
     world_close(&world);
+}
+
+static void a_receiver_of_short_messages(void)
+{
+    receiver_takes(65536, 65536);
+}
+
+/* It reads the batch and refuses the pieces in it. */
+static void a_receiver_of_long_batches(void)
+{
+    receiver_takes(200000, 1 << 20);
 }
 
 static void smaller_than_a_message_over_http(void)
@@ -498,6 +510,7 @@ static const struct check_test tests[] = {
     {"over HTTP", over_http},
     {"smaller than a message, over HTTP", smaller_than_a_message_over_http},
     {"a receiver of short messages, over HTTP", a_receiver_of_short_messages},
+    {"a receiver of short messages in long batches", a_receiver_of_long_batches},
     {"a cut connection", a_cut_connection},
     {"a receiver that restarts, over WebSocket", a_restart_over_websocket},
     {"a receiver that restarts, over HTTP", a_restart_over_http},

@@ -20,7 +20,8 @@ static inline cJSON *vectors_load(void)
     long size;
     cJSON *all;
 
-    if (!CHECK(file != NULL))
+    CHECK(file != NULL);
+    if (file == NULL)
         return NULL;
     fseek(file, 0, SEEK_END);
     size = ftell(file);

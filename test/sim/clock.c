@@ -5,6 +5,7 @@
  * thread keys, which die with their process.
  */
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,8 @@
 #include <sys/random.h>
 
 #include "runtime/alloc.h"
+#include "test/sim/attack.h"
+#include "test/sim/secure.h"
 #include "test/sim/sim.h"
 
 #define EVENTS_MAX   65536
@@ -138,6 +141,15 @@ static struct event take_first(void)
     return first;
 }
 
+/* When something happens. */
+static uint64_t next_ns(void)
+{
+    uint64_t turn_ns;
+
+    workers_next(&turn_ns);
+    return events_len > 0 && events[0].when_ns < turn_ns ? events[0].when_ns : turn_ns;
+}
+
 void sim_step(void)
 {
     uint64_t turn_ns;
@@ -180,6 +192,8 @@ void sim_reset(uint64_t seed)
     wires_reset();
     exchanges_reset();
     promise_reset();
+    secure_reset();
+    attack_reset();
 }
 
 void sim_trace(const char *format, ...)
@@ -238,10 +252,16 @@ int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
     return 0;
 }
 
+/* `until` is of the simulated clock. */
 int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex,
                                   const struct timespec *until)
 {
-    (void)until; /* callers look at the clock themselves */
+    uint64_t until_ns = (uint64_t)until->tv_sec * NS_PER_S + (uint64_t)until->tv_nsec;
+
+    if (next_ns() > until_ns) {
+        sim.now_ns = until_ns;
+        return ETIMEDOUT;
+    }
     return __wrap_pthread_cond_wait(cond, mutex);
 }
 

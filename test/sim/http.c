@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "test/sim/attack.h"
+#include "test/sim/secure.h"
 #include "test/sim/sim.h"
 #include "transport/http_worker.h"
 
@@ -42,12 +44,13 @@ struct request {
     bool get;
     char *path, *body;
     size_t body_len;
+    char session[64]; /* the Parley-Session header */
     struct exchange *exchange;
     /* the answer on its way */
     unsigned code;
     uint32_t answer_retry_s;
     bool by_parley;
-    uint32_t batch_bytes;
+    uint32_t batch_bytes, message_bytes;
     char *answer;
     size_t answer_len;
 };
@@ -71,6 +74,7 @@ static void take_answer(const struct request *request, struct http_call *call)
     if (request->by_parley) {
         call->parley_version = 1;
         call->parley_batch_bytes = request->batch_bytes;
+        call->parley_message_bytes = request->message_bytes;
     }
 }
 
@@ -190,7 +194,7 @@ static void serve(struct request *request, struct worker *worker, bool counts)
         .path = strdup(request->path),
         .query = "",
         .authorization = "",
-        .parley_session = "",
+        .parley_session = request->session,
         .remote = SIM_ADDRESS,
         .body = malloc(request->body_len + 1),
         .body_len = request->body_len,
@@ -202,6 +206,44 @@ static void serve(struct request *request, struct worker *worker, bool counts)
     worker_enter(worker);
     exchange->transport->events.request(&exchange->http, exchange->transport->events.user);
     worker_leave();
+}
+
+static void set_request(struct request *request, const struct attack_request *as)
+{
+    char *path = strdup(as->path), *body = malloc(as->body_len + 1);
+
+    memcpy(body, as->body, as->body_len);
+    free(request->path);
+    free(request->body);
+    request->path = path;
+    request->body = body;
+    request->body_len = as->body_len;
+    snprintf(request->session, sizeof(request->session), "%s", as->session);
+}
+
+/* Who stands between may change it, and may send others whose answers nobody waits for. */
+static void meet_attacker(struct request *request, struct worker *worker)
+{
+    struct attack_request seen = {.from = request->from->index,
+                                  .to = request->to->index,
+                                  .path = request->path,
+                                  .session = request->session,
+                                  .body = request->body,
+                                  .body_len = request->body_len};
+    struct attack_request before;
+
+    if (attack_request(&seen, &before)) {
+        struct request *other = sim_new(sizeof(*other));
+
+        other->next = requests;
+        requests = other;
+        other->from = request->from;
+        other->to = request->to;
+        set_request(other, &before);
+        serve(other, worker, false);
+    }
+    if (seen.body != request->body)
+        set_request(request, &seen);
 }
 
 /* value: whether its answer counts. */
@@ -216,6 +258,8 @@ static void on_arrival(void *subject, uint64_t counts)
     } else if (worker_paused_until(worker) > sim.now_ns) {
         sim_at(worker_paused_until(worker), on_arrival, request, counts);
     } else {
+        if (!request->get)
+            meet_attacker(request, worker);
         serve(request, worker, counts != 0);
     }
 }
@@ -232,9 +276,15 @@ void http_respond(struct http_exchange *exchange, const struct http_reply *reply
     } else if (counts && request->faulty && request->fault == FAULT_HTTP_5XX_AFTER) {
         answer_from_between(request, request->fault_code, request->retry_after_s);
     } else if (counts && !(request->faulty && request->fault == FAULT_HTTP_UNANSWERED)) {
-        request->by_parley = own->transport->options.parley_header != NULL;
+        struct attack_answer seen = {reply->code, reply->body, reply->body_len,
+                                     own->transport->options.parley_header != NULL};
+
+        if (!request->get)
+            attack_answer(request->to->index, request->from->index, &seen);
+        request->by_parley = seen.by_parley;
         request->batch_bytes = own->transport->options.batch_bytes_max;
-        answer(request, reply->code, reply->retry_after_s, reply->body, reply->body_len);
+        request->message_bytes = sim.setup.options[request->to->index].message_bytes_max;
+        answer(request, seen.code, reply->retry_after_s, seen.body, seen.body_len);
     }
     exchange_free(own);
 }
@@ -258,7 +308,8 @@ static void meet_fault(struct request *request)
         answer_from_between(request, request->fault_code, request->retry_after_s);
         break;
     case FAULT_HTTP_4XX:
-        promise_refused(request->body, request->body_len);
+        if (request->session[0] == '\0') /* else nobody between can */
+            promise_refused(request->body, request->body_len);
         answer_from_between(request, request->fault_code, 0);
         break;
     case FAULT_HTTP_429:
@@ -272,7 +323,8 @@ static void meet_fault(struct request *request)
     case FAULT_HTTP_RESENT:
         request->resent = true;
         if (chance_in(&request->chance, 500)) {
-            promise_doubled(request->body, request->body_len);
+            if (request->session[0] == '\0') /* else it is a replay */
+                promise_doubled(request->body, request->body_len);
             sim_at(sim.now_ns + latency_ns(&request->chance, request->to), on_arrival, request,
                    0);
         }
@@ -405,6 +457,24 @@ static void draw_fault(struct request *request)
         draw_any_fault(request);
 }
 
+static void look_into_body(struct request *request, const struct http_call *call)
+{
+    static const char session[] = "Parley-Session: ";
+    const char *text = request->body;
+    size_t len = request->body_len;
+
+    for (unsigned i = 0; i < HTTP_HEADERS_MAX && call->headers[i] != NULL; i++) {
+        if (strncmp(call->headers[i], session, sizeof(session) - 1) == 0)
+            snprintf(request->session, sizeof(request->session), "%s",
+                     call->headers[i] + sizeof(session) - 1);
+    }
+    secure_sent(request->from->index, request->to->index, request->session[0] != '\0', &text,
+                &len);
+    sim_trace("%s -> %s: POST %s %s%.*s", request->from->id, request->to->id, request->path,
+              request->session[0] != '\0' ? "sealed " : "", (int)len, text);
+    promise_sent(request->client->process, text, len, WAY_HTTP);
+}
+
 void http_worker_submit(struct http_worker *worker, struct http_call *call)
 {
     struct request *request = sim_new(sizeof(*request));
@@ -430,9 +500,7 @@ void http_worker_submit(struct http_worker *worker, struct http_call *call)
     if (call->body_len > 0)
         memcpy(request->body, call->body, call->body_len);
     draw_fault(request);
-    sim_trace("%s -> %s: POST %s %.*s", request->from->id, request->to->id, request->path,
-              (int)request->body_len, request->body);
-    promise_sent(worker->process, request->body, request->body_len, WAY_HTTP);
+    look_into_body(request, call);
     sim_at(sim.now_ns + latency_ns(&request->chance, request->to), on_connect, request, 0);
     sim_at(sim.now_ns + timeout_ms * NS_PER_MS, on_timeout, request, 0);
 }

@@ -36,6 +36,7 @@ struct stream {
     uint64_t accepted;
     uint64_t outcomes[PARLEY_CANCELLED + 1];
     bool writable_owed;
+    uint32_t owed; /* answers by handlers that never will */
     uint64_t http_failures;
 };
 

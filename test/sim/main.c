@@ -240,6 +240,9 @@ static void add(struct tally *sum, const struct tally *part)
     sum->transfers += part->transfers;
     sum->chunks += part->chunks;
     sum->chunks_again += part->chunks_again;
+    sum->secured += part->secured;
+    sum->sealed += part->sealed;
+    sum->handshakes += part->handshakes;
     for (unsigned i = 0; i <= PARLEY_CANCELLED; i++)
         sum->outcomes[i] += part->outcomes[i];
     for (unsigned i = 0; i < FAULTS; i++)
@@ -279,6 +282,9 @@ static bool print_sum(struct tally *sum, double took)
            "lost them)\n",
            (unsigned long long)sum->transfers, (unsigned long long)sum->chunks,
            (unsigned long long)sum->chunks_again);
+    printf("%llu seeds with identities, %llu handshakes done, %llu sealed frames and bodies\n",
+           (unsigned long long)sum->secured, (unsigned long long)sum->handshakes,
+           (unsigned long long)sum->sealed);
     for (unsigned i = PARLEY_DELIVERED; i <= PARLEY_CANCELLED; i++)
         printf("%s %llu%s", parley_outcome_name((parley_outcome)i),
                (unsigned long long)sum->outcomes[i], i < PARLEY_CANCELLED ? ", " : "\n");

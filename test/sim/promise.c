@@ -16,6 +16,7 @@
 #include "peers/service.h"
 #include "peers/session.h"
 #include "test/sim/ledger.h"
+#include "test/sim/secure.h"
 
 #define STREAMS_MAX 512
 #define LIVES_MAX   64
@@ -110,6 +111,17 @@ void promise_http_failed(const struct process *process, unsigned to)
 
 /* ---- Results ---- */
 
+/* Where it cannot be proven who sends, or nobody would believe it, nothing arrives. */
+static void check_secured(const struct message_entry *message)
+{
+    const struct stream *stream = message->stream;
+
+    if (message->outcome == PARLEY_DELIVERED &&
+        !secure_may_arrive(stream->process->node->index, stream->to))
+        promise_broken("message %u is delivered, but its receiver must not take it",
+                       ledger_number(message));
+}
+
 static void on_result(const parley_result *result, void *user)
 {
     struct message_entry *message = user;
@@ -129,9 +141,10 @@ static void on_result(const parley_result *result, void *user)
     if (sim.now_ns > message->deadline_ns + SLACK_NS + sim.paused_ns)
         promise_broken("message %u has its result %.3f s after its deadline", number,
                        (double)(sim.now_ns - message->deadline_ns) / 1e9);
+    check_secured(message);
     switch (result->outcome) {
     case PARLEY_DELIVERED:
-        if (!message->accepted)
+        if (!message->accepted && !secure_results_forgeable())
             promise_broken("message %u is delivered, but no handler took it", number);
         break;
     case PARLEY_SENT:
@@ -141,12 +154,14 @@ static void on_result(const parley_result *result, void *user)
         break;
     case PARLEY_REJECTED:
         if (!message->refused && !message->refused_between &&
-            !transfers_refused(message, result->detail))
+            !transfers_refused(message, result->detail) &&
+            !secure_refused(stream->process->node->index, stream->to, result->detail))
             promise_broken("message %u is rejected (%s), but nobody refused it", number,
                            result->detail);
         break;
     case PARLEY_EXHAUSTED:
-        if (stream->http_failures == 0 && message->hint != PARLEY_HINT_HTTP)
+        if (stream->http_failures == 0 && message->hint != PARLEY_HINT_HTTP &&
+            !secure_refused(stream->process->node->index, stream->to, result->detail))
             promise_broken("message %u is exhausted (%s), but nothing failed", number,
                            result->detail);
         break;
@@ -179,6 +194,16 @@ static bool by_websocket_only(const struct stream *stream)
            PARLEY_WEBSOCKET_ONLY;
 }
 
+/* Nobody closes what an older sender has given up: it stays owed. */
+static bool may_owe(const struct message_entry *message)
+{
+    struct stream *stream = message->stream;
+
+    if (!by_websocket_only(stream))
+        return false;
+    return !message->older || ++stream->owed < sim.setup.options[stream->to].in_flight_max;
+}
+
 static void plan_message(struct message_entry *message, uint32_t drawn)
 {
     struct chance chance = {drawn};
@@ -193,7 +218,7 @@ static void plan_message(struct message_entry *message, uint32_t drawn)
         message->plan = PLAN_LATER_REJECT;
     else if (kind < 175 && sim.setup.later)
         message->plan = PLAN_STALL;
-    else if (kind < 200 && sim.setup.later && by_websocket_only(message->stream))
+    else if (kind < 200 && sim.setup.later && may_owe(message))
         message->plan = PLAN_NEVER;
     message->delay_ms = chance_below(&chance, chance_in(&chance, 800) ? 50 : 3000);
 }
@@ -338,17 +363,16 @@ void promise_unstall(void)
 }
 
 /* Runs follow the order of posts, but for long messages, which among themselves do; in one
- * life of the receiver a message runs once; unless it is an older peer or seemed to be one:
- * then the result says so. */
+ * life of the receiver a message runs once; unless it was sent without a number, to what
+ * seemed to be an older peer: then the result says so. */
 static void check_order(struct message_entry *message, const struct process *process)
 {
     struct stream *stream = message->stream;
     uint32_t number = ledger_number(message), before;
     bool overtaken = transfers_may_be_overtaken(message);
 
-    if (message->oldest_form || message->older) {
-        if (message->runs > 0 && (message->oldest_form || message->run_life == process->life))
-            message->twice = true;
+    if (message->oldest_form) {
+        message->twice = message->twice || message->runs > 0;
         return;
     }
     if (message->runs > 0 && message->run_life == process->life)
@@ -374,7 +398,8 @@ static void check_second_run(const struct message_entry *message,
     if (message->results > 0 && message->result_ns < died_ns)
         promise_broken("message %u runs again, but was not in flight when its receiver died",
                        ledger_number(message));
-    if (!incoming->redelivered && !message->doubled)
+    /* the mark is not among what is signed */
+    if (!incoming->redelivered && !message->doubled && !secure_results_forgeable())
         promise_broken("message %u runs again without being marked", ledger_number(message));
 }
 
@@ -408,11 +433,14 @@ parley_verdict promise_handle(const parley_incoming *incoming, char *detail, voi
     if (message->stream->to != process->node->index ||
         strcmp(incoming->sender, message->stream->process->node->id) != 0)
         promise_broken("message %u arrives at the wrong node", ledger_number(message));
+    if (!secure_may_arrive(message->stream->process->node->index, process->node->index))
+        promise_broken("message %u runs, but %s must not take it", ledger_number(message),
+                       process->node->id);
     sim_trace("%s: handles message %u%s", process->node->id, ledger_number(message),
               incoming->redelivered ? ", redelivered" : "");
     transfers_content(message, incoming);
     check_order(message, process);
-    if (message->runs > 0 && !message->oldest_form && !message->older)
+    if (message->runs > 0 && !message->oldest_form)
         check_second_run(message, incoming);
     message->runs++;
     message->run_life = process->life;

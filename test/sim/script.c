@@ -8,11 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "test/sim/attack.h"
+#include "test/sim/secure.h"
 #include "test/sim/sim.h"
 
 #define SCRIPT_NS   (8 * NS_PER_S)
 #define REST_NS_MAX (1000 * NS_PER_S)
 #define PROBE_TTL   400000
+#define FUTILE_TTL  3000 /* of what cannot arrive */
 #define IDLE_S_MAX  3
 
 /* until an unfinished transfer is forgotten */
@@ -37,7 +40,8 @@ enum op_kind {
     OP_DISCONNECT,
     OP_CONNECT,
     OP_CROSS,
-    OP_DRAIN, /* a, for x ms; then it closes */
+    OP_DRAIN,  /* a, for x ms; then it closes */
+    OP_ATTACK, /* on x things that arrive at a, by fault y */
     OP_KINDS
 };
 
@@ -45,7 +49,7 @@ static const char *const op_names[OP_KINDS] = {
     "post",        "cut",     "refuse",        "hang",   "refuse upgrades",
     "slow reader", "delay",   "names",         "memory", "stall",
     "http",        "crash",   "restart",       "pause",  "remove peer",
-    "disconnect",  "connect", "crossed dials", "drain",
+    "disconnect",  "connect", "crossed dials", "drain",  "attack",
 };
 
 /* ---- Drawing ---- */
@@ -126,10 +130,7 @@ static void draw_transfers(struct chance *chance, struct setup *setup)
 /* A node that knows no parley/1: others speak the older dialects to it, and it to them. */
 static void make_older(struct setup *setup, unsigned node)
 {
-    setup->older = true;
     setup->options[node].parley_protocol = false;
-    setup->later =
-        false; /* without base_seq an unanswered message holds up a window for good */
     for (unsigned i = 0; i < setup->nodes; i++) {
         /* Nobody can reach an older client before it has sent something. */
         setup->pairs[i][node].dialect = setup->pairs[node][i].dialect = PARLEY_DIALECT_AUTO;
@@ -141,10 +142,13 @@ static void draw_setup(struct setup *setup)
 {
     struct chance chance = chance_for("setup", 0);
 
+    memset(setup, 0, sizeof(*setup));
     setup->nodes = chance_in(&chance, 800) ? 2 : 3;
+    secure_draw_world(setup);
     setup->latency_us = (uint32_t)chance_between(&chance, 20, 4000);
     setup->turn_us = (uint32_t)chance_between(&chance, 0, 400);
-    setup->tiny = chance_in(&chance, 150);
+    /* through tiny sockets a frame may take longer than a signature stays fresh */
+    setup->tiny = chance_in(&chance, 150) && setup->world != WORLD_SIGNED;
     setup->later = chance_in(&chance, 500);
     for (unsigned i = 0; i < setup->nodes; i++) {
         draw_options(&chance, &setup->options[i]);
@@ -163,8 +167,9 @@ static void draw_setup(struct setup *setup)
     }
     if (chance_in(&chance, 600))
         draw_transfers(&chance, setup);
-    if (chance_in(&chance, 100))
+    if (chance_in(&chance, 100) && setup->world == WORLD_OPEN)
         make_older(setup, chance_below(&chance, setup->nodes));
+    secure_draw_setup(setup);
 }
 
 static void draw_http(struct chance *chance, struct op *op)
@@ -223,6 +228,24 @@ static void draw_op(struct chance *chance, struct op *op)
     }
 }
 
+static void draw_attacks(struct script *script)
+{
+    struct chance chance = chance_for("attacks", 0);
+    unsigned count = 3 + chance_below(&chance, 12);
+
+    while (count-- > 0 && script->len < OPS_MAX) {
+        struct op *op = &script->ops[script->len++];
+
+        *op = (struct op){.at_ns = chance_between(&chance, 0, SCRIPT_NS),
+                          .kind = OP_ATTACK,
+                          .a = (uint8_t)chance_below(&chance, sim.setup.nodes)};
+        op->x = 1 + chance_below(&chance, chance_in(&chance, 700) ? 4 : 40);
+        op->y = FAULT_REPLAYED + chance_below(&chance, FAULT_OLD_STEPS - FAULT_REPLAYED + 1);
+        if (sim.setup.world == WORLD_SIGNED && chance_in(&chance, 300))
+            op->y = FAULT_REDIRECTED;
+    }
+}
+
 void script_draw(uint64_t seed, struct script *ret_script)
 {
     struct chance chance;
@@ -233,6 +256,8 @@ void script_draw(uint64_t seed, struct script *ret_script)
     ret_script->len = 8 + chance_below(&chance, 48);
     for (unsigned i = 0; i < ret_script->len; i++)
         draw_op(&chance, &ret_script->ops[i]);
+    if (sim.setup.attacked)
+        draw_attacks(ret_script);
     for (unsigned i = 1; i < ret_script->len; i++) { /* by time, for whoever reads it */
         struct op op = ret_script->ops[i];
         unsigned at = i;
@@ -310,7 +335,8 @@ static void post(const struct op *op)
 
 static void remove_peer(struct process *process, const struct op *op)
 {
-    if (process->peers[op->b].value == 0)
+    /* With a peer its keys are forgotten, also wrong ones, and what was asked of it. */
+    if (process->peers[op->b].value == 0 || sim.setup.world == WORLD_MIXED)
         return;
     fault_count(FAULT_PEER_REMOVED);
     promise_peer_removed(process, op->b);
@@ -339,12 +365,6 @@ static void pause_process(struct process *process, uint64_t until_ns)
     workers_pause(process->pool, until_ns);
 }
 
-static void on_nothing(void *subject, uint64_t value)
-{
-    (void)subject;
-    (void)value;
-}
-
 /* The world goes on meanwhile; nothing else that blocks may begin, for it would hold this up.
  */
 static void drain(struct process *process, const struct op *op)
@@ -356,7 +376,6 @@ static void drain(struct process *process, const struct op *op)
 
     sim.waiting = process->draining = true;
     sim_trace("%s: drains for %u ms", process->node->id, timeout_ms);
-    sim_at(until_ns, on_nothing, NULL, 0);
     status = parley_drain(process->runtime, timeout_ms, &left);
     sim_trace("%s: drained, %zu left", process->node->id, left);
     promise_drained(process, status, left, until_ns);
@@ -429,12 +448,14 @@ static void to_node(struct host *node, const struct op *op)
         node->names_fail_until = until;
         break;
     case OP_MEMORY:
-        /* The older rule of sequence knows no gap: what a lack of memory dropped comes again
-         * after what followed it, and is taken for a repeat. */
-        node->memory_fails_until = sim.setup.older ? 0 : until;
+        node->memory_fails_until = until;
         break;
     case OP_STALL:
         node->stalls_until = until;
+        break;
+    case OP_ATTACK:
+        node->attacks = op->x;
+        node->attack = (enum fault)op->y;
         break;
     default:
         node->http_faults = op->x;
@@ -462,7 +483,8 @@ static void on_op(void *subject, uint64_t value)
         post(op);
     else if (op->kind == OP_CUT)
         wires_cut(op->a, op->b, op->x);
-    else if (op->kind == OP_HTTP || (op->kind >= OP_REFUSE && op->kind <= OP_STALL))
+    else if (op->kind == OP_HTTP || op->kind == OP_ATTACK ||
+             (op->kind >= OP_REFUSE && op->kind <= OP_STALL))
         to_node(node, op);
     else if (node->process != NULL && node->process->runtime != NULL &&
              !node->process->draining && !(sim.waiting && is_blocking(op)))
@@ -471,17 +493,28 @@ static void on_op(void *subject, uint64_t value)
 
 /* ---- A whole run ---- */
 
+/* Where frames are not sealed, nobody notices that one is missing but by what it held. */
+static void end_attacked(void)
+{
+    for (unsigned i = 0; i < sim.setup.nodes; i++) {
+        for (unsigned j = 0; j < i; j++)
+            wires_cut(i, j, 0);
+    }
+}
+
 static void heal(void)
 {
     sim.healed = true;
     sim_trace("---- all is well again");
+    if (sim.setup.attacked && sim.setup.world != WORLD_SEALED)
+        end_attacked();
     for (unsigned i = 0; i < sim.setup.nodes; i++) {
         struct host *node = &sim.nodes[i];
 
         node->refuses_until = node->hangs_until = node->upgrades_refused_until = 0;
         node->slow_until = node->delays_until = node->names_fail_until = 0;
         node->stalls_until = node->memory_fails_until = 0;
-        node->http_faults = 0;
+        node->http_faults = node->attacks = 0;
         if (node->process == NULL)
             process_start(node);
         for (unsigned j = 0; j < sim.setup.nodes; j++) {
@@ -497,8 +530,12 @@ static void probe(bool probed[SIM_NODES_MAX][SIM_NODES_MAX], uint32_t bytes)
 {
     for (unsigned i = 0; i < sim.setup.nodes; i++) {
         for (unsigned j = 0; j < sim.setup.nodes; j++) {
-            struct posting message = {
-                .from = i, .to = j, .ttl_ms = PROBE_TTL, .bytes = bytes, .probe = true};
+            bool arrives = secure_must_arrive(i, j);
+            struct posting message = {.from = i,
+                                      .to = j,
+                                      .ttl_ms = arrives ? PROBE_TTL : FUTILE_TTL,
+                                      .bytes = bytes,
+                                      .probe = arrives};
 
             if (sim.setup.pairs[i][j].known && !probed[i][j])
                 probed[i][j] = promise_post(&message);
@@ -569,6 +606,7 @@ void script_run(uint64_t seed, const struct script *script)
 {
     sim_reset(seed);
     draw_setup(&sim.setup);
+    tally->secured += sim.setup.world != WORLD_OPEN;
     for (unsigned i = 0; i < sim.setup.nodes; i++)
         process_start(&sim.nodes[i]);
     for (unsigned i = 0; i < script->len; i++)

@@ -10,7 +10,9 @@
  *
  * Files: clock.c time and events, worker.c, wire.c, websocket.c, http.c, world.c nodes and
  * faults, ledger.c messages, promise.c what was promised, transfers.c the same of messages in
- * chunks, states.c, script.c what happens in a seed, main.c seeds and shrinking.
+ * chunks, states.c, script.c what happens in a seed, main.c seeds and shrinking; secure.c
+ * identities and what is promised of them, secure_worlds.c who has them, attack.c who stands
+ * between nodes.
  */
 #ifndef PARLEY_TEST_SIM_SIM_H
 #define PARLEY_TEST_SIM_SIM_H
@@ -83,7 +85,15 @@ bool chance_in(struct chance *chance, uint32_t in_thousand);
     X(FORGOTTEN, "unfinished transfer forgotten")           \
     X(LIMITED, "transfer beyond a limit")                   \
     X(DRAINED, "drained")                                   \
-    X(DRAIN_SHORT, "drained for too short a time")
+    X(DRAIN_SHORT, "drained for too short a time")          \
+    X(REPLAYED, "replayed")                                 \
+    X(REDIRECTED, "replayed to another node or session")    \
+    X(REFLECTED, "reflected to its sender")                 \
+    X(FLIPPED, "bit flipped")                               \
+    X(STRIPPED, "parley/1, handshake or seal stripped")     \
+    X(FORGED, "plain message forged")                       \
+    X(REMOVED, "removed")                                   \
+    X(OLD_STEPS, "steps of an older handshake")
 
 enum fault {
 #define FAULT_ENUM(name, text) FAULT_##name,
@@ -132,7 +142,11 @@ struct host {
     unsigned http_faults; /* requests still to go wrong */
     enum fault http_fault;
     unsigned http_code, http_retry_after_s;
+    unsigned attacks; /* on what arrives here, still to come */
+    enum fault attack;
 };
+
+enum knowledge { KNOWS_NOTHING, KNOWS_KEY, KNOWS_WRONG_KEY };
 
 /** How one side sees another: options of a peer. */
 struct pair {
@@ -143,6 +157,17 @@ struct pair {
     parley_dialect dialect;
     uint32_t ttl_ms;
     uint32_t mailbox_messages_max;
+    enum knowledge knows; /* of the other's key */
+    parley_signatures signatures;
+    parley_security security_min;
+};
+
+/** Of identities. */
+enum world {
+    WORLD_OPEN,   /* nobody has one */
+    WORLD_SEALED, /* all have, trust each other, and take nothing that is not sealed */
+    WORLD_SIGNED, /* … that is not signed */
+    WORLD_MIXED,  /* some have, some trust some */
 };
 
 struct setup {
@@ -154,8 +179,12 @@ struct setup {
     uint32_t turn_us;    /* a worker's, at most */
     bool tiny;           /* sockets and frames have little room */
     bool later;          /* handlers may answer later */
-    bool older;          /* a node knows no parley/1 */
     uint32_t long_bytes; /* a long message has up to so many; 0: there are none */
+    enum world world;
+    bool identity[SIM_NODES_MAX];
+    bool disk;     /* the memory against replay survives its process */
+    bool attacked; /* somebody stands between the nodes */
+    bool costly;   /* signatures and key agreement as they are, not as cheap likenesses */
 };
 
 struct sim {
@@ -322,6 +351,7 @@ void script_print(const struct script *script);
 struct tally {
     uint64_t seeds, steps, posted, runs, second_runs, frames, requests;
     uint64_t transfers, chunks, chunks_again; /* chunks sent; of these, under new numbers */
+    uint64_t secured, sealed, handshakes;     /* seeds with identities; frames and bodies */
     uint64_t outcomes[PARLEY_CANCELLED + 1];
     uint64_t faults[FAULTS];
     uint64_t states;

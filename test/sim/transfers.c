@@ -28,8 +28,10 @@ struct transfer_entry {
     char id[ID_CHARS + 1];
     bool older; /* went in envelopes of its own, to what seemed no parley */
     uint32_t total, last_index;
+    bool untold;     /* the last one went without a number */
     uint32_t rounds; /* times that it went back */
     uint32_t sends, posted, breaks_then;
+    unsigned posted_life; /* of the receiver, when one last got a number */
     uint64_t first_ns, last_ns;
     uint64_t numbers[PIECES_MAX]; /* by index: its last one */
     /* at the receiver, while it is unfinished there */
@@ -73,19 +75,18 @@ static struct message_entry *message_in(const char *data, const char *end)
     return ledger_get((uint32_t)strtoul(found + sizeof(mark) - 1, NULL, 10));
 }
 
-/* Into no fewer pieces: the receiver takes less than the sender thought. Into fewer pieces it
- * may be cut whenever the first answer tells of a parley. */
-static bool may_begin_anew(const struct transfer_entry *transfer)
+/* Into more pieces: the receiver takes less than the sender thought. Into fewer, or as many
+ * larger ones: before all were sent, an answer told of a parley where none was known. */
+static bool may_begin_anew(const struct transfer_entry *transfer, uint32_t total)
 {
     const struct stream *stream = transfer->message->stream;
+    unsigned from = stream->process->node->index;
     const parley_options *options = sim.setup.options;
 
-    if (options[stream->process->node->index].message_bytes_max >
-        options[stream->to].message_bytes_max)
-        return true; /* it was told to cut smaller pieces */
-    return sim.setup.pairs[stream->process->node->index][stream->to].dialect ==
-               PARLEY_DIALECT_AUTO &&
-           transfer->last_index + 1 < transfer->total;
+    if (options[from].message_bytes_max > options[stream->to].message_bytes_max)
+        return true;
+    return total <= transfer->total && transfer->last_index + 1 < transfer->total &&
+           sim.setup.pairs[from][stream->to].dialect == PARLEY_DIALECT_AUTO;
 }
 
 static struct transfer_entry *begin(const char *id, struct message_entry *message,
@@ -96,8 +97,7 @@ static struct transfer_entry *begin(const char *id, struct message_entry *messag
     if (transfers_len == TRANSFERS_MAX || total > PIECES_MAX)
         promise_broken("too much for the simulator: %u transfers, %u chunks", transfers_len,
                        total);
-    if (message->transfer != NULL && total >= message->transfer->total &&
-        !may_begin_anew(message->transfer))
+    if (message->transfer != NULL && !may_begin_anew(message->transfer, total))
         promise_broken("message %u begins a second transfer", ledger_number(message));
     if (message->transfer != NULL)
         transfer->rounds = message->transfer->rounds + 1;
@@ -178,19 +178,24 @@ static uint32_t prefix_of(const struct transfer_entry *transfer)
 static void new_number(struct transfer_entry *transfer, const struct ledger_named *named)
 {
     uint32_t number = ledger_number(transfer->message);
+    unsigned life = sim.nodes[transfer->message->stream->to].lives;
+    bool judged = transfer->posted > 0 && !transfer->untold;
 
-    if (transfer->posted > 0 && named->index > transfer->last_index + 1)
+    transfer->untold = false;
+    if (judged && named->index > transfer->last_index + 1)
         promise_broken("message %u: chunk %u follows chunk %u", number, named->index,
                        transfer->last_index);
     tally->chunks_again += transfer->numbers[named->index] != 0;
-    if (transfer->posted > 0 && named->index <= transfer->last_index) {
+    if (judged && named->index <= transfer->last_index) {
         fault_count(FAULT_MISSING);
-        if (prefix_of(transfer) > named->index)
+        /* one that has died since may have told it, and the next got all of it again */
+        if (prefix_of(transfer) > named->index && transfer->posted_life == life)
             promise_broken("message %u goes back to chunk %u of %u, which is not missing",
                            number, named->index, transfer->total);
         if (++transfer->rounds > ROUNDS_MAX)
             promise_broken("message %u goes back once too often", number);
     }
+    transfer->posted_life = life;
     transfer->last_index = named->index;
     transfer->numbers[named->index] = named->number;
     transfer->posted++;
@@ -217,9 +222,11 @@ void transfers_sent(const struct process *process, const struct ledger_named *na
     transfer->sends++;
     transfer->last_ns = sim.now_ns;
     transfer->older = transfer->older || named->single;
-    if (named->number == 0)
-        transfer->posted++; /* nobody can tell */
-    else if (named->number != transfer->numbers[named->index])
+    if (named->number == 0) { /* whether it is the same again nobody can tell */
+        transfer->posted++;
+        transfer->last_index = named->index;
+        transfer->untold = true;
+    } else if (named->number != transfer->numbers[named->index])
         new_number(transfer, named);
     if (transfer->sends > transfer->posted + WINDOW_MAX * waves)
         promise_broken("message %u: %u chunks were sent for %u, and only %u things broke",
@@ -325,15 +332,12 @@ static bool is_limited(const struct transfer_entry *transfer, const char *detail
     return bytes + message->payload_len > options->transfer_memory_bytes_max / 2;
 }
 
-/* Over HTTP and in the older dialects nobody says how long a message may be, and chunks stay
- * as they were cut. */
+/* In the older dialects nobody says how long a message may be. */
 static bool may_be_unadvised(const struct message_entry *message)
 {
     unsigned from = message->stream->process->node->index;
-    const struct pair *pair = &sim.setup.pairs[from][message->stream->to];
 
-    return ((pair->has_url && pair->preference != PARLEY_WEBSOCKET_ONLY) ||
-            message->transfer->older) &&
+    return message->older &&
            sim.setup.options[from].message_bytes_max > receiver_of(message)->message_bytes_max;
 }
 

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "test/sim/attack.h"
+#include "test/sim/secure.h"
 #include "transport/ws_frame.h"
 
 #define CLOSE_NS      (5 * NS_PER_S)
@@ -60,6 +62,18 @@ static void flush(struct end *end)
         wire_want_read(end, wire_delay_ns(wire_other(end)));
 }
 
+static void look_into_frame(struct end *end, const char *frame, size_t len, bool binary)
+{
+    const char *text = frame;
+    size_t text_len = len;
+
+    secure_sent(end->node->index, wire_other(end)->node->index, binary, &text, &text_len);
+    sim_trace("%s -> %s: %s%.*s", end->node->id, wire_other(end)->node->id,
+              binary ? "sealed " : "", (int)(text_len < 900 ? text_len : 900), text);
+    promise_sent(end->transport->process, text, text_len,
+                 end->side == 0 ? WAY_DIALLED : WAY_CARRIED);
+}
+
 /* Every frame that goes out: what is in it, and masked as its role wants. */
 static void look_into(struct end *end, const struct ws_batch *batch)
 {
@@ -82,10 +96,7 @@ static void look_into(struct end *end, const struct ws_batch *batch)
             header += 4;
         }
         tally->frames++;
-        sim_trace("%s -> %s: %.*s", end->node->id, wire_other(end)->node->id,
-                  (int)(len < 900 ? len : 900), (char *)copy + at + header);
-        promise_sent(end->transport->process, (char *)copy + at + header, len,
-                     end->side == 0 ? WAY_DIALLED : WAY_CARRIED);
+        look_into_frame(end, (char *)copy + at + header, len, (copy[at] & 0x0f) == WS_BINARY);
         at += header + len;
     }
 }
@@ -172,11 +183,11 @@ static void on_pong(struct end *end, const uint8_t *payload, size_t len)
     worker_leave();
 }
 
-static void on_text(struct end *end, const uint8_t *payload, size_t len, bool binary)
+void wire_deliver(struct end *end, const uint8_t *payload, size_t len, bool binary)
 {
     char *data;
 
-    if (end->ws->closing)
+    if (end->ws == NULL || end->ws->closing)
         return;
     if (len > end->transport->options.message_bytes_max) {
         ws_close(end->ws, 1009, "Message too large");
@@ -210,7 +221,7 @@ static void on_frame(struct end *end, unsigned opcode, const uint8_t *payload, s
     switch (opcode) {
     case WS_TEXT:
     case WS_BINARY:
-        on_text(end, payload, len, opcode == WS_BINARY);
+        attack_frame(end, payload, len, opcode == WS_BINARY);
         break;
     case WS_PING:
         if (!end->handshaking) {

@@ -71,5 +71,7 @@ void wire_on_read(void *subject, uint64_t value);
 void wire_on_write(void *subject, uint64_t value);
 /** Bytes arrive at this end. */
 void wire_feed(struct end *end, const uint8_t *data, size_t len);
+/** A text or binary frame arrives. */
+void wire_deliver(struct end *end, const uint8_t *payload, size_t len, bool binary);
 
 #endif

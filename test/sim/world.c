@@ -12,6 +12,7 @@
 
 #include "peers/service.h"
 #include "runtime/resolver.h"
+#include "test/sim/secure.h"
 #include "test/sim/sim.h"
 #include "transport/process.h"
 
@@ -80,6 +81,7 @@ void peer_add(struct process *process, unsigned other)
     options.ttl_ms = pair->ttl_ms;
     options.mailbox_messages_max = pair->mailbox_messages_max;
     options.pace = false;
+    secure_peer_options(process, other, &options);
     snprintf(url, sizeof(url), "http://%s%s:%u",
              pair->by_name ? sim.nodes[other].id : SIM_ADDRESS, pair->by_name ? ".sim" : "",
              SIM_PORT + other);
@@ -114,6 +116,7 @@ void process_start(struct host *node)
     options.log = sim.trace ? on_log : NULL;
     options.log_level = PARLEY_LOG_DEBUG;
     options.log_user = process;
+    secure_options(process, &options);
     sim_trace("%s: starts, life %u", node->id, process->life);
     process->memory_chance = chance_for("memory", node->index * 1000u + process->life);
     memory_opening(process);
@@ -144,6 +147,7 @@ void process_kill(struct host *node, bool silently)
     exchanges_process_gone(process);
     workers_forget(process->pool);
     promise_process_gone(process);
+    secure_process_gone(process);
     munmap((void *)(uintptr_t)process->runtime->fork_guard, (size_t)sysconf(_SC_PAGESIZE));
     memory_forget(process);
 }
