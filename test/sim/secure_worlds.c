@@ -95,8 +95,9 @@ void secure_draw_setup(struct setup *setup)
             continue;
         options->sessions =
             chance_in(&chance, 700) ? PARLEY_SESSIONS_OFF : PARLEY_SESSIONS_AUTO;
-        options->clock_skew_s = SECURE_SKEW_S;
-        options->nonce_window_s = 2 * SECURE_SKEW_S + 1;
+        /* what the disk has to remember must be fresh enough to be taken without it */
+        options->clock_skew_s = setup->disk ? 4 * SECURE_SKEW_S : SECURE_SKEW_S;
+        options->nonce_window_s = 2 * options->clock_skew_s + 1;
     }
     if (setup->world != WORLD_SEALED)
         give_urls(setup);
