@@ -333,16 +333,16 @@ static uint8_t ephemeral[EPHEMERALS_MAX][32], ephemeral_public[EPHEMERALS_MAX][3
 static _Atomic(bool) recording;
 
 /* Takes the place of libc's: sees the bytes that handshakes make their keys of. */
-ssize_t getrandom(void *bytes, size_t len, unsigned flags)
+ssize_t getrandom(void *buffer, size_t length, unsigned flags)
 {
-    ssize_t got = syscall(SYS_getrandom, bytes, len, flags);
+    ssize_t got = syscall(SYS_getrandom, buffer, length, flags);
     uint64_t at;
 
     if (got != (ssize_t)sizeof(struct handshake_random) || !atomic_load(&recording))
         return got;
     at = atomic_fetch_add(&ephemerals, 1);
     for (size_t i = 0; at < EPHEMERALS_MAX && i < 32; i++)
-        ephemeral[at][i] = ((const struct handshake_random *)bytes)->ephemeral[i] ^ MASK;
+        ephemeral[at][i] = ((const struct handshake_random *)buffer)->ephemeral[i] ^ MASK;
     return got;
 }
 
