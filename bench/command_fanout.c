@@ -12,11 +12,12 @@
 #include "bench/rivals.h"
 #include "bench/security.h"
 
-#define RIVALS_WINDOW     64
-#define SECURITY_GRACE_MS 20000 /* a handshake that waits must not send a message over HTTP \
-                                 */
-#define SIGNED_TTL_MS 3600000   /* half a million signatures take minutes, and wait in line */
-#define RUN_GRACE_MS  20000     /* a slow dial must not send a message over HTTP */
+#define RIVALS_WINDOW 64
+#define SECURITY_GRACE_MS                                                                 \
+    20000                     /* a handshake that waits must not send a message over HTTP \
+                               */
+#define SIGNED_TTL_MS 3600000 /* half a million signatures take minutes, and wait in line */
+#define RUN_GRACE_MS  20000   /* a slow dial must not send a message over HTTP */
 
 /* Ten kills or cuts within seconds, each at the height of the traffic: some messages meet one
    at each of the three attempts that they have by default, and end as exhausted. */

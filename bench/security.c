@@ -64,6 +64,8 @@ bool security_peer(parley_security security, const char *name, struct security_o
     options->security_min = security;
     if (security == PARLEY_SECURITY_OFF)
         return true;
+    /* Verifying takes all processors: greetings may come late, and mean no older peer. */
+    options->dialect = PARLEY_DIALECT_PARLEY;
     make_seed(name, seed);
     alloc_init(&alloc, NULL);
     if (identity_new(&alloc, seed, &identity) != PARLEY_OK)

@@ -11,7 +11,8 @@ build)
     packages="gcc make pkg-config libwebsockets-dev libwebsockets-evlib-ev libev-dev
         libcurl4-openssl-dev libssl-dev libcjson-dev libyaml-dev libcunit1-dev uthash-dev
         clang libclang-rt-14-dev clang-format clang-tidy cppcheck curl git
-        python3 python3-websockets python3-aiohttp python3-cryptography node-ws"
+        python3 python3-websockets python3-aiohttp python3-cryptography node-ws
+        tcpdump"
     command -v node >/dev/null || packages="$packages nodejs" # any node will do
     ;;
 bench)

@@ -381,7 +381,8 @@ typedef struct parley_options {
     const char *state_dir; /**< where what must survive a restart is kept; NULL: nowhere */
     uint32_t clock_skew_s;
     uint32_t nonce_window_s;
-    uint32_t rekey_s;          /**< how long a session seals with the same keys */
+    uint32_t rekey_s;          /**< how long a session seals with the same keys; no longer
+                                    than three quarters of secure_session_s */
     uint32_t rekey_frames;     /**< … and how many frames in either direction */
     uint32_t secure_session_s; /**< a session without new keys ends after that */
 

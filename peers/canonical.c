@@ -76,21 +76,27 @@ static uint32_t character_of(const char *p, size_t len)
     return value;
 }
 
-/* The first byte that does not stand for itself: DEL among them. */
-static const char *plain_end(const char *p, const char *end)
+/* The first byte that does not stand for itself: DEL among them, which JSON's plain text may
+ * hold. `*plain` is where that ends, kept: a text of nothing but DEL is not read to its end
+ * for each of them. */
+static const char *plain_end(const char *p, const char *end, const char **plain)
 {
-    const char *special = json_plain_end(p, end);
-    const char *del = p < special ? memchr(p, 0x7f, (size_t)(special - p)) : NULL;
+    const char *del;
 
-    return del != NULL ? del : special;
+    if (p >= *plain)
+        *plain = json_plain_end(p, end);
+    del = p < *plain ? memchr(p, 0x7f, (size_t)(*plain - p)) : NULL;
+    return del != NULL ? del : *plain;
 }
 
 /* @param escaped the text has its escapes still */
 static void put_string(struct json_out *out, const char *p, const char *end, bool escaped)
 {
+    const char *plain = p;
+
     json_put(out, "\"", 1);
     while (p < end) {
-        const char *special = plain_end(p, end);
+        const char *special = plain_end(p, end, &plain);
         size_t len;
 
         json_put(out, p, (size_t)(special - p));

@@ -132,19 +132,49 @@ static bool found(double value, int digits, struct shortest *ret)
     return read_back(ret) == value;
 }
 
+/* The smallest doubles have fewer digits, and anybody may send many of them. They lie equally
+ * far apart, so that every further digit does where one fewer did. */
+static void find_smallest(double value, struct shortest *ret)
+{
+    int least = 1, most = 1;
+
+    while (most < DIGITS_MAX && !found(value, most, ret)) {
+        least = most + 1;
+        most = 2 * most < DIGITS_MAX ? 2 * most : DIGITS_MAX;
+    }
+    while (least < most) {
+        int middle = (least + most) / 2;
+
+        if (found(value, middle, ret))
+            most = middle;
+        else
+            least = middle + 1;
+    }
+    if (ret->len != (unsigned)least)
+        round_to(value, least, ret);
+}
+
+static void find(double value, struct shortest *ret)
+{
+    for (int digits = DIGITS_SAFE; digits < DIGITS_MAX; digits++) {
+        if (found(value, digits, ret))
+            return;
+    }
+    round_to(value, DIGITS_MAX, ret);
+}
+
 void canonical_double(struct json_out *out, double value)
 {
-    int digits = fabs(value) < DBL_MIN ? 1 : DIGITS_SAFE; /* the smallest have fewer */
     struct shortest number = {.len = 0};
 
     assert(isfinite(value));
     if (signbit(value))
         json_put(out, "-", 1);
     value = fabs(value);
-    while (value != 0 && digits < DIGITS_MAX && !found(value, digits, &number))
-        digits++;
-    if (value != 0 && digits == DIGITS_MAX)
-        round_to(value, DIGITS_MAX, &number);
+    if (value >= DBL_MIN)
+        find(value, &number);
+    else if (value != 0)
+        find_smallest(value, &number);
     while (number.len > 0 && number.digits[number.len - 1] == '0')
         number.len--;
     put_shortest(out, &number);

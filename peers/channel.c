@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "peers/secure.h"
+#include "peers/trust.h"
 #include "runtime/clock.h"
 
 struct channel *channel_new(struct bench *bench, const char *peer_id, bool initiator)
@@ -104,8 +105,10 @@ static bool keep(struct channel *channel, const struct json_out *out, bool seale
 }
 
 /* The last keys are agreed upon: what the handshake needed is wiped. */
-static enum channel_event keyed(struct channel *channel)
+static enum channel_event keyed(struct channel *channel,
+                                const struct handshake_parties *parties)
 {
+    memcpy(channel->peer_key, identity_key_bytes(parties->peer_key), IDENTITY_KEY_BYTES);
     channel->limits = channel->handshake->peer;
     channel->keyed_ns = now_ns(channel);
     channel->state = CHANNEL_SEALED;
@@ -122,8 +125,9 @@ static bool wants_keys(const struct channel *channel)
            (state == HANDSHAKE_SESSION_ESTABLISHED || state == HANDSHAKE_SESSION_CONFIRMED);
 }
 
-static enum channel_event follow(struct channel *channel, enum handshake_result result,
-                                 const struct json_out *out)
+static enum channel_event follow(struct channel *channel,
+                                 const struct handshake_parties *parties,
+                                 enum handshake_result result, const struct json_out *out)
 {
     switch (result) {
     case HANDSHAKE_SAY:
@@ -140,7 +144,8 @@ static enum channel_event follow(struct channel *channel, enum handshake_result 
     case HANDSHAKE_NO_MEMORY:
         return fail(channel);
     }
-    return channel->handshake->state == HANDSHAKE_READY ? keyed(channel) : CHANNEL_SAYS;
+    return channel->handshake->state == HANDSHAKE_READY ? keyed(channel, parties)
+                                                        : CHANNEL_SAYS;
 }
 
 enum channel_event channel_begin(struct channel *channel)
@@ -158,7 +163,7 @@ enum channel_event channel_begin(struct channel *channel)
     result = handshake_start(channel->handshake, &parties, &random, now_ns(channel),
                              clock_wall_us(), &out);
     OPENSSL_cleanse(&random, sizeof(random));
-    return follow(channel, result, &out);
+    return follow(channel, &parties, result, &out);
 }
 
 enum channel_event channel_hear(struct channel *channel, const struct json_doc *doc)
@@ -181,7 +186,7 @@ enum channel_event channel_hear(struct channel *channel, const struct json_doc *
     result = handshake_receive(channel->handshake, &parties, &message, proven, &random,
                                now_ns(channel), clock_wall_us(), &out);
     OPENSSL_cleanse(&random, sizeof(random));
-    return follow(channel, result, &out);
+    return follow(channel, &parties, result, &out);
 }
 
 /* ---- Frames ---- */
@@ -206,7 +211,7 @@ parley_status channel_open(struct channel *channel, char *data, size_t len, char
 {
     uint32_t epoch, counter;
 
-    if (!seal_peek(data, len, &epoch, &counter))
+    if (!seal_peek(data, len, &epoch, &counter) || !channel_trusted(channel))
         return PARLEY_EPROTO;
     if (channel->next_in.context != NULL && epoch == channel->next_in.epoch)
         return open_next(channel, data, len, ret_text, ret_len);
@@ -262,7 +267,11 @@ bool channel_write(struct channel *channel, struct ws_batch *batch)
 {
     bool plain;
 
-    if (channel == NULL || channel->say == NULL)
+    if (channel == NULL)
+        return true;
+    if (!channel_trusted(channel))
+        return false; /* secure_review() is on its way */
+    if (channel->say == NULL)
         return true;
     plain = channel->out.context == NULL && !channel->say_sealed_anew;
     if (!(plain ? write_plain(channel, batch) : write_sealed(channel, batch)))
@@ -279,12 +288,26 @@ static const parley_options *options_of(const struct channel *channel)
     return &channel->bench->runtime->options;
 }
 
+static uint64_t end_ns(const struct channel *channel)
+{
+    return channel->keyed_ns + options_of(channel)->secure_session_s * NS_PER_S;
+}
+
+/* When what is under way has taken too long, too. */
+uint64_t channel_next_ns(const struct channel *channel)
+{
+    if (channel != NULL && channel->state == CHANNEL_SEALED && channel->handshake != NULL)
+        return channel->handshake->until_ns < end_ns(channel) ? channel->handshake->until_ns
+                                                              : end_ns(channel);
+    return channel_rekey_ns(channel);
+}
+
 uint64_t channel_rekey_ns(const struct channel *channel)
 {
     if (channel == NULL || !channel->initiator || channel->state != CHANNEL_SEALED ||
         channel->handshake != NULL)
         return CLOCK_NEVER;
-    return channel->keyed_ns + options_of(channel)->rekey_s * NS_PER_S;
+    return channel->keyed_ns + secure_rekey_ns(channel->bench->runtime);
 }
 
 bool channel_rekey_due(const struct channel *channel, uint64_t now_ns_)
@@ -296,10 +319,24 @@ bool channel_rekey_due(const struct channel *channel, uint64_t now_ns_)
             channel->in.next >= most);
 }
 
+/* A key that takes the place of another one was trusted when it was looked up: as long as the
+ * version stays, it is. */
+bool channel_trusted(struct channel *channel)
+{
+    struct parley *runtime = channel->bench->runtime;
+    uint32_t version = trust_version(runtime);
+
+    if (channel->state != CHANNEL_SEALED || version == channel->trust_version)
+        return true;
+    if (!secure_trusted(runtime, channel->peer_id, channel->peer_key))
+        return false;
+    channel->trust_version = version;
+    return true;
+}
+
 bool channel_expired(const struct channel *channel, uint64_t now_ns_)
 {
     if (channel->handshake != NULL && handshake_expire(channel->handshake, now_ns_))
         return true;
-    return channel->state == CHANNEL_SEALED &&
-           now_ns_ >= channel->keyed_ns + options_of(channel)->secure_session_s * NS_PER_S;
+    return channel->state == CHANNEL_SEALED && now_ns_ >= end_ns(channel);
 }

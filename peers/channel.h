@@ -37,9 +37,11 @@ struct channel {
     struct seal next_in, next_out;  /* of the handshake under way, once it has keys */
     struct handshake *handshake;    /* NULL: none is under way */
     struct handshake_limits limits; /* what the other side takes, as it has proven to say */
-    uint64_t keyed_ns;              /* when the keys in use were agreed upon */
-    uint32_t epoch;                 /* of the last handshake */
-    char *say;                      /* a step to be written; NULL: none */
+    uint8_t peer_key[IDENTITY_KEY_BYTES]; /* … with, of its identity; once sealed */
+    uint32_t trust_version;               /* when that was last looked at */
+    uint64_t keyed_ns;                    /* when the keys in use were agreed upon */
+    uint32_t epoch;                       /* of the last handshake */
+    char *say;                            /* a step to be written; NULL: none */
     size_t say_len;
     bool say_sealed_anew;
 };
@@ -71,9 +73,14 @@ const char *channel_why(const struct channel *channel);
 parley_status channel_open(struct channel *channel, char *data, size_t len, char **ret_text,
                            size_t *ret_len);
 
+/** Whether the key that the other side has proven to have is still trusted to be its own. */
+bool channel_trusted(struct channel *channel);
+
 /** When the initiator wants new keys, and when these are too old for either. */
 bool channel_rekey_due(const struct channel *channel, uint64_t now_ns);
 uint64_t channel_rekey_ns(const struct channel *channel);
+/** When either is to be looked at again. */
+uint64_t channel_next_ns(const struct channel *channel);
 bool channel_expired(const struct channel *channel, uint64_t now_ns);
 
 /* ---- Writing. A NULL channel writes plain text frames. ---- */
@@ -84,7 +91,8 @@ static inline bool channel_sealed(const struct channel *channel)
 }
 
 /** Writes the step that is to be said. To be called before any other frame is written.
- *  @return false: there was no room, nothing else may be written now */
+ *  @return false: there was no room, or its key is not trusted any more; nothing else may
+ *  be written now */
 bool channel_write(struct channel *channel, struct ws_batch *batch);
 
 /** As ws_frame_begin(). */

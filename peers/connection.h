@@ -60,6 +60,7 @@ struct connection {
     uint32_t asked;      /* requests at the session's owner, and a carried peer */
     size_t asked_bytes;  /* and their texts */
     uint32_t errors;     /* said since everything was last written */
+    uint32_t forged;     /* older dialects: messages whose signature did not hold */
     uint16_t close_code; /* once what is outgoing has gone; 0: none */
     enum connection_dialect dialect;
     /* connection_flow.c */

@@ -16,6 +16,7 @@
 
 #include "peers/carrier.h"
 #include "peers/older.h"
+#include "peers/signature.h"
 #include "peers/wire.h"
 #include "runtime/clock.h"
 
@@ -23,6 +24,7 @@
 #define MANAGER_BYTES_MAX (1u << 20) /* "1MB" */
 #define REFUSAL_MAX       (PARLEY_DETAIL_MAX + 64)
 #define CLOSE_NO_ROOM     4013 /* libwebsockets reads 1013 as 1002, which blames a message */
+#define FORGED_MAX        16 /* signatures that do not hold: each takes as long as 50 messages */
 
 /** An older peer's message at its session, and what its acknowledgement will say. */
 struct single {
@@ -274,6 +276,9 @@ static bool guarded(struct connection *connection, const struct json_doc *doc,
         return false;
     default:
         connection_refuse_number(connection, envelope->number, error.text);
+        if (connection->guard.key != NULL && signature_present(doc, doc->items) &&
+            ++connection->forged == FORGED_MAX)
+            connection->close_code = CLOSE_REFUSED;
         return false;
     }
 }
@@ -305,15 +310,16 @@ static void on_message(struct connection *connection, const struct json_doc *doc
         return;
     }
     if (!introduce(connection, envelope.sender_id, envelope.number,
-                   by_id ? CONNECTION_CLIENT : CONNECTION_MANAGER) ||
-        !connection_within_limit(connection, limit_kind_of(envelope.msg_type),
-                                 envelope.number))
+                   by_id ? CONNECTION_CLIENT : CONNECTION_MANAGER))
         return;
     if (envelope.payload_len > connection->bench->runtime->options.message_bytes_max) {
         refuse_size(connection, envelope.number);
         return;
     }
-    if (!guarded(connection, doc, &envelope, &evidence, &unplaced))
+    /* the limit comes last: what is not the sender's uses up nothing of the sender's */
+    if (!guarded(connection, doc, &envelope, &evidence, &unplaced) ||
+        !connection_within_limit(connection, limit_kind_of(envelope.msg_type),
+                                 envelope.number))
         return;
     /* what has no number must not take one of a session's */
     numbered = is_numbered(&envelope) && !unplaced;

@@ -146,6 +146,10 @@ void connection_secure_check(struct connection *connection)
 {
     struct channel *channel = connection->channel;
 
-    if (channel != NULL && channel_expired(channel, worker_now_ns(connection->bench->worker)))
+    if (channel == NULL || connection->closed)
+        return;
+    if (!channel_trusted(channel))
+        fail(connection, "AUTHENTICATION_FAILED");
+    else if (channel_expired(channel, worker_now_ns(connection->bench->worker)))
         ws_close(connection->ws, CLOSE_POLICY, "SESSION_EXPIRED");
 }

@@ -35,23 +35,44 @@ static bool make_keys(struct bench *bench, struct secure_session *session)
                      true) == PARLEY_OK;
 }
 
+/* Anybody can post a step in another's name. What is not its peer's changes nothing; what was
+ * sealed is. */
+static enum handshake_result receive(struct bench *bench, struct secure_session *session,
+                                     const struct handshake_parties *parties,
+                                     const struct handshake_message *message, bool proven,
+                                     struct json_out *out)
+{
+    struct handshake before = session->handshake;
+    struct handshake_random random;
+    enum handshake_result result;
+
+    secure_random(&random, sizeof(random));
+    result = handshake_receive(&session->handshake, parties, message, proven, &random,
+                               worker_now_ns(bench->worker), clock_wall_us(), out);
+    if (result == HANDSHAKE_FAILED && !proven && before.state != HANDSHAKE_INITIAL &&
+        session->handshake.state == HANDSHAKE_ERROR) {
+        before.error = session->handshake.error;
+        session->handshake = before;
+    }
+    OPENSSL_cleanse(&before, sizeof(before));
+    OPENSSL_cleanse(&random, sizeof(random));
+    return result;
+}
+
 /* With the session's mutex. The answer's text begins behind the room for a header. */
 static enum handshake_result hear(struct bench *bench, struct secure_session *session,
                                   const struct handshake_message *message, bool proven,
                                   struct secure_answer *answer)
 {
     struct handshake_parties parties;
-    struct handshake_random random;
     struct json_out out = {.buffer = answer->text + SEAL_HEADER_BYTES,
                            .capacity = HANDSHAKE_MESSAGE_MAX};
     enum handshake_result result;
 
     if (!secure_parties(bench, session->entity, &parties))
         return HANDSHAKE_FAILED;
-    secure_random(&random, sizeof(random));
-    result = handshake_receive(&session->handshake, &parties, message, proven, &random,
-                               worker_now_ns(bench->worker), clock_wall_us(), &out);
-    OPENSSL_cleanse(&random, sizeof(random));
+    result = receive(bench, session, &parties, message, proven, &out);
+    memcpy(session->peer_key, identity_key_bytes(parties.peer_key), IDENTITY_KEY_BYTES);
     if (result == HANDSHAKE_SAY && message->step == STEP_CHALLENGE_RESPONSE &&
         !make_keys(bench, session))
         result = HANDSHAKE_NO_MEMORY;
@@ -130,16 +151,24 @@ void endpoints_step(struct bench *bench, const struct handshake_message *message
 
 /* ---- Sealed bodies ---- */
 
-static const char *open_body(struct bench *bench, struct secure_session *session, char *body,
-                             size_t *len, uint32_t *ret_counter)
+/* Nothing will be opened with it any more. */
+static const char *what_ended(struct bench *bench, const struct secure_session *session)
+{
+    if (session->made_ns < old_ns(bench))
+        return "SESSION_EXPIRED";
+    if (session->ready && !secure_trusted(bench->runtime, session->entity, session->peer_key))
+        return "SESSION_NOT_FOUND";
+    return NULL;
+}
+
+static const char *open_body(struct secure_session *session, char *body, size_t *len,
+                             uint32_t *ret_counter)
 {
     uint32_t epoch;
     char *text;
 
     if (session->in.context == NULL)
         return "ENCRYPTION_NOT_READY";
-    if (session->made_ns < old_ns(bench))
-        return "SESSION_EXPIRED";
     if (!seal_peek(body, *len, &epoch, ret_counter))
         return "DECRYPTION_FAILED";
     switch (seal_open_frame(&session->in, true, body, *len, &text, len)) {
@@ -179,7 +208,7 @@ bool endpoints_unseal(struct bench *bench, const char *session_id, char *body, s
     struct secure_table *table = &bench->runtime->secured;
     struct secure_session *session = secure_table_find(table, session_id);
     bool was_ready = false, is_ready = false;
-    const char *wrong;
+    const char *ended, *wrong;
     uint32_t counter;
 
     if (session == NULL) {
@@ -187,7 +216,8 @@ bool endpoints_unseal(struct bench *bench, const char *session_id, char *body, s
         return false;
     }
     pthread_mutex_lock(&session->mutex);
-    wrong = open_body(bench, session, body, len, &counter);
+    ended = what_ended(bench, session);
+    wrong = ended != NULL ? ended : open_body(session, body, len, &counter);
     if (wrong == NULL) {
         was_ready = session->ready;
         if (!was_ready)
@@ -203,6 +233,8 @@ bool endpoints_unseal(struct bench *bench, const char *session_id, char *body, s
     }
     if (is_ready)
         secure_table_ready(table, session);
+    if (ended != NULL)
+        secure_table_drop(table, session);
     secure_table_release(table, session);
     return false;
 }

@@ -210,8 +210,13 @@ static parley_status judge_envelope(struct bench *bench, const struct guard *gua
                                     enum evidence *ret_evidence,
                                     struct envelope_error *ret_error)
 {
-    switch (signature_check_envelope(&bench->canonical, guard->key, doc, doc->items, envelope,
-                                     bench->runtime->node_id)) {
+    enum signature_verdict verdict = signature_check_envelope(
+        &bench->canonical, guard->key, doc, doc->items, envelope, bench->runtime->node_id);
+
+    if (verdict == SIGNATURE_BOUND &&
+        (envelope->number == 0 || envelope->session_id[0] == '\0'))
+        verdict = SIGNATURE_PLAIN; /* bound to no place: no number tells its repeats */
+    switch (verdict) {
     case SIGNATURE_PLAIN:
         if (envelope->nonce[0] == '\0')
             return refuse(ret_error, invalid); /* nothing tells it from its repeats */

@@ -192,7 +192,9 @@ static parley_status read_both(struct nonces_file *file, struct nonces *nonces,
     if (buffer == NULL)
         return PARLEY_ENOMEM;
     file->current = began_us(file->fds[1]) > began_us(file->fds[0]);
-    file->began_us = wall_us;
+    file->began_us = began_us(file->fds[file->current]);
+    if (file->began_us == 0 || file->began_us > wall_us)
+        file->began_us = wall_us;
     read_file(&reading, file->fds[!file->current], buffer);
     read_file(&reading, file->fds[file->current], buffer);
     alloc_free(file->alloc, buffer);

@@ -393,6 +393,8 @@ void link_step(struct peer *peer, const struct json_doc *doc);
 /** Ends what cannot be sealed any more; asks for new keys in time; when that is. */
 void link_secure_timer(struct peer *peer, uint64_t now_ns);
 uint64_t link_secure_next_ns(const struct peer *peer);
+/** Ends it if the peer has proven itself by a key that is not trusted any more. */
+void link_review(struct peer *peer);
 /** Frames have been written. */
 void link_written(struct peer *peer);
 /** Whether a session with it is possible, as far as we know. */
@@ -478,6 +480,8 @@ void post_headers(struct peer *peer);
 bool post_unseal(struct peer *peer);
 /** The session is of no more use. */
 void post_unsecure(struct peer *peer);
+/** Forgets it if the peer has proven itself by a key that is not trusted any more. */
+void post_review(struct peer *peer);
 
 /* peer_answer.c */
 

@@ -266,6 +266,7 @@ void post_start(struct peer *peer)
         post_wait(peer, peer->runtime->options.http_backoff_ms);
         return;
     }
+    post_review(peer);
     if (message == NULL || !post_may_go(peer))
         return;
     if (post_step_due(peer)) {

@@ -22,6 +22,7 @@
 struct post_secure {
     struct handshake handshake; /* wiped once it is ready */
     struct seal in, out;
+    uint8_t peer_key[IDENTITY_KEY_BYTES]; /* that the peer has proven to have, once ready */
     uint64_t keyed_ns;
     uint32_t counter; /* of the request under way */
     bool ready;
@@ -48,6 +49,16 @@ void post_unsecure(struct peer *peer)
     alloc_free(&peer->runtime->alloc, secure);
 }
 
+/* Not while a request is under way: its answer is opened with it. */
+void post_review(struct peer *peer)
+{
+    const struct post_secure *secure = peer->post.secure;
+
+    if (secure != NULL && secure->ready && !peer->post.busy &&
+        !secure_trusted(peer->runtime, peer->id, secure->peer_key))
+        post_unsecure(peer);
+}
+
 /* ---- When ---- */
 
 static bool wanted(const struct peer *peer)
@@ -59,10 +70,8 @@ static bool wanted(const struct peer *peer)
 /* Its keys are not too old, and have not sealed too much. */
 static bool fresh(const struct peer *peer, const struct post_secure *secure)
 {
-    const parley_options *options = &peer->runtime->options;
-
-    return secure->out.next < options->rekey_frames &&
-           now_ns(peer) < secure->keyed_ns + options->rekey_s * NS_PER_S;
+    return secure->out.next < peer->runtime->options.rekey_frames &&
+           now_ns(peer) < secure->keyed_ns + secure_rekey_ns(peer->runtime);
 }
 
 bool post_seals(const struct peer *peer)
@@ -174,6 +183,7 @@ static enum handshake_result hear(struct peer *peer, bool proven)
     result = handshake_receive(&secure->handshake, &parties, &message, proven, &random,
                                now_ns(peer), clock_wall_us(), &out);
     OPENSSL_cleanse(&random, sizeof(random));
+    memcpy(secure->peer_key, identity_key_bytes(parties.peer_key), IDENTITY_KEY_BYTES);
     secure->say_len = out.len;
     return result;
 }

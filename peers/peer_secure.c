@@ -179,7 +179,16 @@ void link_written(struct peer *peer)
 
 uint64_t link_secure_next_ns(const struct peer *peer)
 {
-    return peer->link.state == LINK_OPEN ? channel_rekey_ns(peer->link.channel) : CLOCK_NEVER;
+    return peer->link.state == LINK_OPEN ? channel_next_ns(peer->link.channel) : CLOCK_NEVER;
+}
+
+void link_review(struct peer *peer)
+{
+    struct link *link = &peer->link;
+
+    if ((link->state == LINK_OPEN || link->state == LINK_GREETING) && link->channel != NULL &&
+        !channel_trusted(link->channel))
+        link_give_up(peer, 1008, "the peer's key is not trusted any more");
 }
 
 void link_secure_timer(struct peer *peer, uint64_t now)

@@ -3,10 +3,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 #include <sys/random.h>
 
+#include "peers/connection.h"
 #include "peers/peer.h"
 #include "peers/trust.h"
+#include "runtime/clock.h"
 
 bool secure_offered(const struct parley *runtime)
 {
@@ -17,6 +20,35 @@ bool secure_offered(const struct parley *runtime)
 bool secure_wanted(struct parley *runtime, const char *entity_id)
 {
     return secure_offered(runtime) && trust_find(runtime, entity_id) != NULL;
+}
+
+bool secure_trusted(struct parley *runtime, const char *entity_id,
+                    const uint8_t key[IDENTITY_KEY_BYTES])
+{
+    const struct identity_key *trusted = trust_find(runtime, entity_id);
+
+    return trusted != NULL &&
+           memcmp(identity_key_bytes(trusted), key, IDENTITY_KEY_BYTES) == 0;
+}
+
+uint64_t secure_rekey_ns(const struct parley *runtime)
+{
+    const uint64_t rekey = runtime->options.rekey_s * NS_PER_S;
+    const uint64_t session = runtime->options.secure_session_s * NS_PER_S;
+
+    return rekey < session / 4 * 3 ? rekey : session / 4 * 3;
+}
+
+void secure_review(struct bench *bench)
+{
+    for (struct connection *connection = bench->connections; connection != NULL;
+         connection = connection->next)
+        connection_secure_check(connection);
+    for (struct peer *peer = bench->peers, *next; peer != NULL; peer = next) {
+        next = peer->next;
+        link_review(peer);
+        post_review(peer);
+    }
 }
 
 bool secure_parties(struct bench *bench, const char *entity_id,

@@ -19,6 +19,16 @@ bool secure_offered(const struct parley *runtime);
 /** … and trusts a key of this entity's. */
 bool secure_wanted(struct parley *runtime, const char *entity_id);
 
+/** … and this is it: what was agreed upon with another one is of no use any more. */
+bool secure_trusted(struct parley *runtime, const char *entity_id,
+                    const uint8_t key[IDENTITY_KEY_BYTES]);
+
+/** How long keys are used by who begins: the session must not end meanwhile. */
+uint64_t secure_rekey_ns(const struct parley *runtime);
+
+/** Keys have been taken out of use: ends what was agreed upon with them. On every worker. */
+void secure_review(struct bench *bench);
+
 /** Who takes part in a handshake with it; good until the worker returns to its loop.
  *  @return false: none is possible */
 bool secure_parties(struct bench *bench, const char *entity_id,

@@ -139,14 +139,16 @@ bool secure_table_add(struct secure_table *table, struct secure_session *session
 
     pthread_mutex_lock(&table->mutex);
     forget_old(table, old_ns);
-    forget_pending(table, session->entity);
-    if (table->count < SESSIONS_MAX && find(table, session->id) == NULL &&
-        put(table, session)) {
-        session->references++;
-        added = true;
-    } else {
-        unreference(table, session);
+    if (find(table, session->id) == NULL) { /* a copy of its step 1 changes nothing */
+        forget_pending(table, session->entity);
+        if (table->count >= SESSIONS_MAX)
+            forget(table, table->last);
+        added = put(table, session);
     }
+    if (added)
+        session->references++;
+    else
+        unreference(table, session);
     pthread_mutex_unlock(&table->mutex);
     return added;
 }

@@ -5,8 +5,8 @@
  * peer has one request at a time.
  *
  * Bounded: an entity has one session that is being set up, which the next one replaces, and
- * the two that were set up last; there are so many in all. Only a step 1 that its sender's
- * trusted key has signed makes one.
+ * the two that were set up last. There are so many in all, of which the oldest makes room: its
+ * peer sets up another. Only a step 1 that its sender's trusted key has signed makes one.
  *
  * Threads: any. The table's mutex is held for a look-up, a session's while it encrypts.
  */
@@ -36,6 +36,7 @@ struct secure_session {
     struct handshake handshake; /* wiped when it is READY */
     struct seal in, out;
     bool ready;
+    uint8_t peer_key[IDENTITY_KEY_BYTES]; /* of its identity, which it has proven; then */
 };
 
 struct secure_table {
@@ -53,7 +54,7 @@ struct secure_session *secure_session_new(struct secure_table *table, const char
                                           const char *entity, uint64_t now_ns);
 
 /** Puts it there, referenced, in the place of the one its entity was setting up.
- *  @return false: the id is taken, or there are too many; it was freed */
+ *  @return false: the id is taken, or there is no memory; it was freed */
 bool secure_table_add(struct secure_table *table, struct secure_session *session,
                       uint64_t old_ns);
 

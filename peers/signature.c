@@ -146,7 +146,7 @@ static enum signature_verdict check(struct canonical *canonical,
     const char *bytes;
     size_t len;
 
-    if (!read_signature(doc, item, signature))
+    if (message->timestamp == NULL || !read_signature(doc, item, signature))
         return SIGNATURE_INVALID;
     switch (canonical_message(canonical, message, &bytes, &len)) {
     case PARLEY_OK:
@@ -180,7 +180,8 @@ static enum signature_verdict check_all(struct canonical *canonical,
     return check(canonical, key, message, doc, bound);
 }
 
-/* A time as it stands, quotes and all. */
+/* A time as it stands, quotes and all. What says none is nobody's: some readers would take it
+ * for said now. */
 static void set_timestamp(struct canonical_message *message, const struct json_doc *doc,
                           const struct json_item *object)
 {
@@ -188,8 +189,6 @@ static void set_timestamp(struct canonical_message *message, const struct json_d
     unsigned quote = item != NULL && item->type == JSON_STRING;
 
     if (item == NULL || (item->type != JSON_STRING && item->type != JSON_NUMBER)) {
-        message->timestamp = "0"; /* readers refuse it, or it is nobody's */
-        message->timestamp_len = 1;
         return;
     }
     message->timestamp = doc->text + item->value - quote;

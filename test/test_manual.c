@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The migration page and the README's promise are true to the tests: in a table whose last
- * column is "shown by", the last cell of each row names the tests that show the row, as
- * `file`: its name, and that file has a test of this name.
+ * The migration page, the threat list and the README's promise are true to the tests: in a
+ * table whose last column is "shown by", the last cell of each row names the tests that show
+ * the row, as `file`: its name, and that file has a test of this name.
  */
 #include <stdint.h>
 
@@ -137,7 +137,13 @@ static void the_promise_names_tests(void)
     rows_name_their_tests("README.md", 11);
 }
 
+static void the_threats_name_tests(void)
+{
+    rows_name_their_tests("include/manual/threats.md", 18);
+}
+
 static const struct check_test tests[] = {
+    {"the threat list names its tests", the_threats_name_tests},
     {"each row of the migration page names a test that exists",
      the_migration_page_names_tests},
     {"each line of the promise names a test that exists", the_promise_names_tests},

@@ -127,6 +127,30 @@ static void a_fanout_over_http_opens_no_websocket(void)
     check_fanout("fanout --peers 5 --messages 2000 --transport http --json", 2000, 0);
 }
 
+static void check_security(const char *security, uint64_t messages)
+{
+    char arguments[128];
+
+    snprintf(arguments, sizeof(arguments),
+             "fanout --peers 4 --messages %u --transport ws --security %s --json",
+             (unsigned)messages, security);
+    check_fanout(arguments, messages, 4);
+    struct run run = run_bench(arguments);
+    const cJSON *told = cJSON_GetObjectItemCaseSensitive(run.json, "security");
+    CHECK_TEXT(cJSON_GetStringValue(told), security);
+    cJSON_Delete(run.json);
+}
+
+/* Both ends insist on it: what arrives at all did so under it. */
+static void protected_fanouts_arrive_whole(void)
+{
+    check_security("off", 2000);
+    check_security("signed", 40);
+    check_security("sealed", 2000);
+    check_fanout("fanout --peers 3 --messages 300 --transport http --security sealed --json",
+                 300, 0);
+}
+
 static void a_killed_receiver_costs_no_message(void)
 {
     struct run run = run_bench("fanout --peers 4 --messages " TEXT(
@@ -275,6 +299,8 @@ static void wrong_use_exits_with_two_and_says_why(void)
         {"fanout --peers 2>&1", "--peers needs a value"},
         {"fanout --payload 20 2>&1", "--payload: with these numbers at least 32 bytes"},
         {"fanout --transport udp 2>&1", "--transport: expected ws, http or auto"},
+        {"fanout --security seal 2>&1", "--security: expected off, signed or sealed"},
+        {"fanout --security off --chaos 2>&1", "--security goes with neither"},
         {"run --peers 3 2>&1", "--peers must be even"},
         {"mailbox --actors 10 --messages 5 2>&1", "--messages: at least"},
         {"stall --kinds gone,gane 2>&1", "--kinds: expected all, or"},
@@ -298,6 +324,7 @@ static void help_lists_every_command_and_option(void)
     CHECK_CONTAINS(run.output, "--kill-receiver-after S");
     CHECK_CONTAINS(run.output, "--chaos[=network]");
     CHECK_CONTAINS(run.output, "with --chaos 100");
+    CHECK_CONTAINS(run.output, "--security off|signed|sealed");
     run = run_bench("mailbox --help");
     CHECK_U64(run.code, 0);
     CHECK_CONTAINS(run.output, "--producers P");
@@ -315,6 +342,7 @@ static const struct check_test tests[] = {
     {"a fanout over WebSocket arrives whole", a_fanout_over_websocket_arrives_whole},
     {"a fanout within a window arrives whole", a_fanout_within_a_window_arrives_whole},
     {"a fanout over HTTP opens no WebSocket", a_fanout_over_http_opens_no_websocket},
+    {"protected fan-outs arrive whole", protected_fanouts_arrive_whole},
     {"a killed receiver costs no message", a_killed_receiver_costs_no_message},
     {"ten kills lose nothing, and repeat only what was in flight",
      ten_kills_lose_nothing_and_repeat_only_what_was_in_flight},

@@ -31,10 +31,10 @@ struct meddler {
     pthread_t thread;
     meddler_fn meddle; /* NULL: only looks */
     char marker[64];   /* what is looked for */
-    _Atomic(uint64_t) seen, bytes, connections;
+    _Atomic(uint64_t) seen, bytes, connections, ended;
     _Atomic(bool) cut; /* closes everything there is */
     int pairs[MEDDLER_PAIRS][2];
-    uint64_t number; /* meddle()'s own */
+    _Atomic(uint64_t) number; /* meddle()'s own */
 };
 
 static inline void meddler_look(struct meddler *meddler, const char *bytes, size_t len)
@@ -125,8 +125,10 @@ static inline void *meddler_run(void *user)
                 (polls[2 + 2 * i].revents != 0 &&
                  !meddler_pass(meddler, pair[0], pair[1], true)) ||
                 (polls[3 + 2 * i].revents != 0 &&
-                 !meddler_pass(meddler, pair[1], pair[0], false)))
+                 !meddler_pass(meddler, pair[1], pair[0], false))) {
                 meddler_drop(pair);
+                atomic_fetch_add(&meddler->ended, 1);
+            }
         }
         atomic_store(&meddler->cut, false);
     }

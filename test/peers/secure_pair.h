@@ -18,9 +18,12 @@ struct secure_setup {
     bool sender_alone; /* the receiver has no identity */
     bool stranger;     /* the receiver trusts another key for the sender */
     bool impostor;     /* the sender trusts another key for the receiver */
+    bool anonymous;    /* the sender has no identity */
     uint32_t rekey_frames, rekey_s, session_s;
+    bool session_of_receiver; /* session_s is the receiver's only */
     uint32_t ttl_ms;
     uint32_t receiver_message_bytes; /* 0: the default */
+    uint32_t message_bytes_max;
     meddler_fn meddle;
 };
 
@@ -61,8 +64,12 @@ static inline void secure_options(struct secure_pair *pair, const struct secure_
         options->rekey_frames = setup->rekey_frames;
     if (setup->rekey_s != 0)
         options->rekey_s = setup->rekey_s;
-    if (setup->session_s != 0)
+    if (setup->session_s != 0 && (who == 1 || !setup->session_of_receiver))
         options->secure_session_s = setup->session_s;
+    if (setup->message_bytes_max != 0)
+        options->message_bytes_max = setup->message_bytes_max;
+    if (setup->anonymous && who == 0)
+        options->identity_seed = NULL;
 }
 
 static inline void secure_receiver(struct secure_pair *pair, const struct secure_setup *setup)

@@ -54,6 +54,7 @@ struct world {
     struct identity *alice;
     struct seen seen;
     char dir[64];
+    uint32_t nonces_max; /* 0: the default */
 };
 
 static inline void begin(void)
@@ -90,6 +91,8 @@ static inline void node_start(struct world *world, parley_signatures signatures)
     options.listen_port = 0;
     options.signatures = signatures;
     options.state_dir = world->dir[0] != '\0' ? world->dir : NULL;
+    if (world->nonces_max != 0)
+        options.nonces_max = world->nonces_max;
     world->node = node_open(&options);
     parley_on_message(world->node, NULL, seen_handler, &world->seen);
     add_peer(world->node, "alice", NULL, ALICE, PARLEY_SIGNATURES_AUTO, PARLEY_HTTP_ONLY);

@@ -268,6 +268,28 @@ static void files_take_turns(void)
     remove_dir();
 }
 
+/* Restarted within the window again and again: none of them may begin the time anew. */
+static void restarts_do_not_make_files_grow(void)
+{
+    struct stat file;
+    char path[256];
+
+    new_dir();
+    for (uint64_t at = 0; at < 40 * WINDOW_S; at += WINDOW_S / 2) {
+        char nonce[32];
+
+        start_with_files(at + 1);
+        snprintf(nonce, sizeof(nonce), "n%llu", (unsigned long long)at);
+        CHECK_U64(nonces_add(&nonces, "a", nonce, (at + 1) * S, WALL_S(at + 1)), NONCES_NEW);
+        nonces_fini(&nonces);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        path_of(path, sizeof(path), i);
+        CHECK(stat(path, &file) == 0 && file.st_size < 400);
+    }
+    remove_dir();
+}
+
 static void a_directory_that_cannot_be_used(void)
 {
     char error[256] = "";
@@ -324,6 +346,7 @@ static const struct check_test tests[] = {
     {"a damaged end is cut off", a_damaged_end_is_cut_off},
     {"a record cut off anywhere", a_record_cut_off_anywhere},
     {"files take turns", files_take_turns},
+    {"restarts do not make files grow", restarts_do_not_make_files_grow},
     {"a directory that cannot be used", a_directory_that_cannot_be_used},
     {"memory that runs out makes senders wait", memory_that_runs_out_makes_senders_wait},
 };

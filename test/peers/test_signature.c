@@ -5,6 +5,7 @@
  */
 #include <cjson/cJSON.h>
 
+#include "peers/base64.h"
 #include "peers/signature.h"
 #include "test/peers/scanned.h"
 #include "test/peers/vectors.h"
@@ -171,6 +172,48 @@ static void a_changed_envelope_is_refused(void)
     end();
 }
 
+/* Some readers take such a message for said now: its copies would stay fresh for ever. */
+static void what_says_no_time_is_nobodys(void)
+{
+    static const char form[] =
+        "{%s\"payload\":{},\"nonce\":\"n\",\"sender_id\":\"orig-a\",\"msg_type\":\"x\","
+        "\"version\":\"1.0\",\"session_id\":\"s\",\"sequence_num\":1,\"signature\":\"%s\"}";
+    const struct canonical_message message = {.msg_type = "x",
+                                              .nonce = "n",
+                                              .sender_id = "orig-a",
+                                              .version = "1.0",
+                                              .payload = "{}",
+                                              .payload_len = 2,
+                                              .timestamp = "0",
+                                              .timestamp_len = 1};
+    const struct envelope envelope = {.sender_id = "orig-a",
+                                      .session_id = "s",
+                                      .msg_type = "x",
+                                      .payload = "{}",
+                                      .payload_len = 2,
+                                      .number = 1};
+    char signature[SIGNATURE_CHARS + 1] = "", text[512];
+    uint8_t bytes[IDENTITY_SIGNATURE_BYTES];
+    const char *signed_bytes;
+    size_t len;
+
+    begin();
+    CHECK_STATUS(canonical_message(&canonical, &message, &signed_bytes, &len), OK);
+    CHECK_STATUS(identity_sign(identity, signed_bytes, len, bytes), OK);
+    base64_encode((const char *)bytes, sizeof(bytes), signature);
+    for (int with = 0; with < 2; with++) {
+        struct scanned s;
+
+        snprintf(text, sizeof(text), form, with ? "\"timestamp\":0," : "", signature);
+        scanned_good(&s, text);
+        CHECK_U64(
+            signature_check_envelope(&canonical, key, &s.doc, s.doc.items, &envelope, "us"),
+            with ? SIGNATURE_PLAIN : SIGNATURE_INVALID);
+        scanned_fini(&s);
+    }
+    end();
+}
+
 /* ---- Batches ---- */
 
 static enum signature_verdict verdict_in(const char *text, const char *sender,
@@ -312,6 +355,7 @@ static const struct check_test tests[] = {
     {"envelopes of the vectors", envelopes_of_the_vectors},
     {"we sign as the vectors do", we_sign_as_the_vectors_do},
     {"a changed envelope is refused", a_changed_envelope_is_refused},
+    {"what says no time is nobody's", what_says_no_time_is_nobodys},
     {"a changed batch is refused", a_changed_batch_is_refused},
     {"voids and empty batches are signed", voids_and_empty_batches_are_signed},
     {"an older client's signature covers three members",
