@@ -29,7 +29,8 @@
  *  missing; the first missing one's index follows. */
 #define CHUNKS_MISSING "CHUNKS_MISSING from "
 
-/** What answers a message of a batch, a piece perhaps, that is longer than the receiver takes. */
+/** What answers a message of a batch, a piece perhaps, that is longer than the receiver takes.
+ */
 #define CHUNK_TOO_LARGE "message exceeds message_bytes_max"
 
 /** One piece as received. Strings are NUL-terminated; "" when absent. */
