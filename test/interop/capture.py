@@ -2,7 +2,8 @@
 """What somebody sees who reads along: captures on loopback, a random marker in each message.
 
 Plain messages show theirs. Sealed ones, without TLS, do not; neither do payloads encrypted for
-an older peer, which is played in Python and decrypts them. tcpdump writes what it sees to a
+an older peer, by identities or in a session: it is played in Python and decrypts them, and its
+ciphertexts must be in the capture where the markers are not. tcpdump writes what it sees to a
 pipe; streams are put together, and WebSocket frames unmasked, before anybody searches them. A
 capture is complete when a request sent last has appeared in it.
 
@@ -10,7 +11,6 @@ Does nothing, and says so, where tcpdump is missing or may not capture.
 """
 import asyncio
 import base64
-import hashlib
 import secrets
 import struct
 import subprocess
@@ -18,17 +18,13 @@ import sys
 import tempfile
 
 sys.path.insert(0, sys.path[0] + "/players")
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from encrypting_service import THEM, US, Pair
 from harness import Node, case, check, play, within
 from http_service import AioService
-from signing import Signer
+from threeway import identity_key, open_by_identity
 
 MESSAGES = 25
 TCPDUMP = ["tcpdump", "-i", "lo", "-n", "-B", "16384", "-U", "-w", "-"]
-US, THEM = Signer(1), Signer(2)
 
 
 # ---- Capturing ----
@@ -87,15 +83,15 @@ def shapes(marker):
 
 
 class Capture:
-    """Everything from and to one port."""
+    """Everything from and to these ports."""
 
-    def __init__(self, port):
-        self.port, self.pcap = port, b""
+    def __init__(self, *ports):
+        self.ports, self.pcap = ports, b""
 
     async def __aenter__(self):
         self.process = await asyncio.create_subprocess_exec(
-            *TCPDUMP, "tcp", "port", str(self.port), stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE)
+            *TCPDUMP, " or ".join(f"tcp port {port}" for port in self.ports),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while b"listening on" not in (line := await within(self.process.stderr.readline())):
             check("tcpdump began", bool(line), True)
         return self
@@ -110,7 +106,7 @@ class Capture:
     async def end(self):
         """Waits until all of it is here."""
         last = secrets.token_hex(16).encode()
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[0])
         writer.write(b"GET /health?" + last + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         while last not in self.pcap:
             data = await within(self.process.stdout.read(65536))
@@ -125,16 +121,18 @@ class Capture:
         return sum(any(shape in seen for shape in shapes(marker)) for marker in markers)
 
 
-async def look(name, port, send, expected):
-    """Captures what `send` sends; `expected` says how many markers can be read."""
+async def look(name, ports, send, expected):
+    """Captures what `send` sends; `expected` says how many markers can be read. What `send`
+    returns must all be there."""
     markers = [secrets.token_hex(16) for _ in range(MESSAGES)]
-    async with Capture(port) as capture:
-        await send(markers)
+    async with Capture(*ports) as capture:
+        visible = await send(markers) or []
         await capture.end()
         found = capture.count(markers)
         print(f"capture: {name:44} {MESSAGES} messages, {len(capture.pcap):6} bytes: "
               f"{found} markers found")
         check("markers found", found, expected)
+        check("ciphertexts found", capture.count(visible), len(visible))
 
 
 # ---- Two parleys ----
@@ -160,7 +158,7 @@ async def between_parleys(name, preference, expected, **security):
                         check("outcome", (await sender.outcome(f"task{n}"))[0], "delivered")
                         check("payload", (await receiver.message(type=f"task{n}"))["payload"],
                               {"marker": marker})
-                await look(name, receiver.port, send, expected)
+                await look(name, [receiver.port], send, expected)
 
 
 for way, kind in (("http_only", "HTTP"), ("websocket_only", "WebSocket")):
@@ -175,22 +173,6 @@ for way, kind in (("http_only", "HTTP"), ("websocket_only", "WebSocket")):
 
 # ---- To an older peer ----
 
-def x25519_shared(seed, peer_hex):
-    prime = 2**255 - 19
-    y = int.from_bytes(bytes.fromhex(peer_hex), "little") & (2**255 - 1)
-    u = (1 + y) * pow(1 - y, prime - 2, prime) % prime
-    private = X25519PrivateKey.from_private_bytes(hashlib.sha512(bytes([seed]) * 32).digest()[:32])
-    return private.exchange(X25519PublicKey.from_public_bytes(u.to_bytes(32, "little")))
-
-
-def decrypted(payload):
-    """What an older peer with the second identity makes of it."""
-    box = payload["_encrypted_payload"]
-    key = HKDF(hashes.SHA256(), 32, None, b"e2e-encryption-key").derive(x25519_shared(2, US.hex))
-    return AESGCM(key).decrypt(base64.b64decode(box["nonce"]),
-                               base64.b64decode(box["ciphertext"]), None).decode()
-
-
 @case("tcpdump (reads along)", "payload", "HTTP")
 async def a_payload_by_identities():
     with tempfile.TemporaryDirectory() as directory:
@@ -203,9 +185,28 @@ async def a_payload_by_identities():
                     for n, marker in enumerate(markers):
                         await node.send("service", f"task{n}", {"marker": marker})
                         check("outcome", (await node.outcome(f"task{n}"))[0], "delivered")
-                    for envelope, marker in zip(service.envelopes, markers, strict=True):
-                        check("payload", decrypted(envelope["payload"]), f'{{"marker":"{marker}"}}')
-                await look("old peer, payload encrypted by identities", service.port, send, 0)
+                    key = identity_key(THEM, US.hex)
+                    payloads = [envelope["payload"] for envelope in service.envelopes]
+                    check("decrypted", [open_by_identity(key, payload) for payload in payloads],
+                          [{"marker": marker} for marker in markers])
+                    return [payload["_encrypted_payload"]["ciphertext"] for payload in payloads]
+                await look("old peer, payload encrypted by identities", [service.port], send, 0)
+
+
+@case("tcpdump (reads along)", "session", "HTTP")
+async def a_payload_in_a_session():
+    """Both ports are looked at: the answer to our handshake comes to ours."""
+    async with Pair() as pair:
+        async def send(markers):
+            for n, marker in enumerate(markers):
+                await pair.node.send("them", f"task{n}", {"marker": marker})
+            for n in range(MESSAGES):
+                check("outcome", (await pair.node.outcome(f"task{n}"))[0], "delivered")
+            check("decrypted", pair.old.opened, [{"marker": marker} for marker in markers])
+            return ([session.id for session in pair.old.sessions] +
+                    [value["payload"]["data"] for value in pair.old.raw])
+        await look("old peer, payload encrypted in a session", [pair.old.port, pair.node.port],
+                   send, 0)
 
 
 @case("tcpdump (reads along)", "no session", "HTTP")
@@ -225,7 +226,7 @@ async def without_a_session_nothing_leaves():
                         check("delivered", outcome in ("delivered", "sent"), False)
                     kinds = {envelope["msg_type"] for envelope in service.envelopes}
                     check("messages that left", kinds - {"handshake"}, set())
-                await look("old peer that makes no session", service.port, send, 0)
+                await look("old peer that makes no session", [service.port], send, 0)
 
 
 def may_capture():
