@@ -31,7 +31,8 @@ static void offer_to(struct connection *connection, struct peer *peer)
     if (up == NULL || down == NULL) {
         alloc_free(alloc, up);
         alloc_free(alloc, down);
-        ws_close(connection->ws, 1013, "out of memory"); /* its next one is offered again */
+        ws_close(connection->ws, CLOSE_TRY_LATER,
+                 "out of memory"); /* its next one is offered again */
         return;
     }
     up->dialect = connection->dialect;
@@ -86,7 +87,7 @@ void carrier_acknowledged(struct connection *connection, const char *text, size_
         return;
     note = note_new(alloc, CONTROL_CARRIER_ACK, connection, len);
     if (note == NULL) { /* nobody may say it again: the next connection's greeting does */
-        ws_close(connection->ws, 1013, "out of memory");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "out of memory");
         return;
     }
     note->dialect = connection->dialect;

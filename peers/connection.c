@@ -161,7 +161,7 @@ void connection_say(struct connection *connection, const char *text, size_t len)
     if (outgoing == NULL || connection->closed) {
         alloc_free(&connection->bench->runtime->alloc, outgoing);
         if (!connection->closed)
-            ws_close(connection->ws, 1013, "out of memory");
+            ws_close(connection->ws, CLOSE_TRY_LATER, "out of memory");
         return;
     }
     outgoing->next = NULL;
@@ -386,7 +386,7 @@ void connection_received(struct ws *ws, char *data, size_t len, bool binary)
         on_frame(connection, &bench->doc, data, len);
         break;
     case PARLEY_ENOMEM: /* there is nothing wrong with it */
-        ws_close(ws, 1013, "out of memory");
+        ws_close(ws, CLOSE_TRY_LATER, "out of memory");
         break;
     default:
         connection_refuse(connection, "Invalid JSON format");

@@ -15,8 +15,6 @@
 #include "peers/wire.h"
 #include "runtime/clock.h"
 
-#define CLOSE_TRY_LATER 1013
-
 void connection_pause(struct connection *connection, enum connection_pause reason)
 {
     if (connection->closed)

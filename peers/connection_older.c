@@ -23,7 +23,6 @@
 #define ANSWER_ROOM       2048
 #define MANAGER_BYTES_MAX (1u << 20) /* "1MB" */
 #define REFUSAL_MAX       (PARLEY_DETAIL_MAX + 64)
-#define CLOSE_NO_ROOM     4013 /* libwebsockets reads 1013 as 1002, which blames a message */
 #define FORGED_MAX        16 /* signatures that do not hold: each takes as long as 50 messages */
 
 /** An older peer's message at its session, and what its acknowledgement will say. */
@@ -122,7 +121,7 @@ void connection_older_answered(struct inbound_request *request)
     else if (request->code == 200)
         acknowledge(connection, (struct single *)request);
     else
-        ws_close(connection->ws, CLOSE_NO_ROOM, "try again later");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "try again later");
 }
 
 /* ---- Who it is ---- */
@@ -158,7 +157,7 @@ static bool introduce(struct connection *connection, const char *sender, uint64_
         return true;
     /* one that still has to prove who it is takes nobody's place by saying a name */
     if (!connection_unproven(connection) && connection_present(connection) != PARLEY_OK) {
-        ws_close(connection->ws, 1013, "too many sessions");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "too many sessions");
         return false;
     }
     carrier_offer(connection);
@@ -272,7 +271,7 @@ static bool guarded(struct connection *connection, const struct json_doc *doc,
         *ret_unplaced = required && *ret_evidence != EVIDENCE_BOUND;
         return true;
     case PARLEY_ENOMEM:
-        ws_close(connection->ws, 1013, "out of memory");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "out of memory");
         return false;
     default:
         connection_refuse_number(connection, envelope->number, error.text);
@@ -325,7 +324,7 @@ static void on_message(struct connection *connection, const struct json_doc *doc
     numbered = is_numbered(&envelope) && !unplaced;
     single = single_new(connection, numbered ? envelope.session_id : "", len);
     if (single == NULL && numbered) {
-        ws_close(connection->ws, CLOSE_NO_ROOM,
+        ws_close(connection->ws, CLOSE_TRY_LATER,
                  "try again later"); /* see session_refuse_frame() */
         return;
     }

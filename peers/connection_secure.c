@@ -72,7 +72,7 @@ static bool begin(struct connection *connection, const struct json_doc *doc)
     }
     connection->channel = channel_new(connection->bench, message.sender_id, false);
     if (connection->channel == NULL)
-        ws_close(connection->ws, 1013, "out of memory");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "out of memory");
     return connection->channel != NULL;
 }
 

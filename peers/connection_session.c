@@ -88,13 +88,13 @@ parley_status connection_present(struct connection *connection)
 void connection_attach(struct connection *connection)
 {
     if (attach(connection) != PARLEY_OK)
-        ws_close(connection->ws, 1013, "too many sessions");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "too many sessions");
 }
 
 void connection_greet_again(struct connection *connection)
 {
     if (!ask(connection, INBOUND_ATTACH, NULL, NULL, 0, false))
-        ws_close(connection->ws, 1013, "out of memory");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "out of memory");
 }
 
 /* Gives back the connection's reference to a session, too. */
@@ -176,7 +176,7 @@ static bool guarded(struct connection *connection, const struct json_doc *doc,
         refuse_batch(connection, batch->first_seq, GUARD_STALE);
         return false;
     case PARLEY_ENOMEM:
-        ws_close(connection->ws, 1013, "out of memory");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "out of memory");
         return false;
     default:
         refuse_batch(connection, batch->first_seq, error.text);
@@ -214,7 +214,7 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
         connection->close_code = 1002;
         return;
     default:
-        ws_close(connection->ws, 1013, "too many sessions");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "too many sessions");
         return;
     }
     if (!connection_permitted(connection))
@@ -223,7 +223,7 @@ void connection_batch(struct connection *connection, const struct json_doc *doc,
     if (connection_limited(connection))
         connection_hold(connection, data, len);
     else if (!connection_run_batch(connection, doc, data, len, false))
-        ws_close(connection->ws, 1013, "try again later");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "try again later");
 }
 
 /* ---- Answers ---- */
@@ -235,7 +235,7 @@ static void attached(struct connection *connection, const struct inbound_request
     if (request->text != NULL)
         connection_say_greeting(connection, request->text, request->len);
     else
-        ws_close(connection->ws, 1013, "out of memory");
+        ws_close(connection->ws, CLOSE_TRY_LATER, "out of memory");
 }
 
 void connection_answered(struct inbound_request *request)
@@ -258,7 +258,8 @@ void connection_answered(struct inbound_request *request)
     if (request->held)
         connection_held_answered(connection, request);
     else if (request->held_until_ns != 0 && !connection->closed)
-        ws_close(connection->ws, 1013, "try again later"); /* it is no peer any more */
+        ws_close(connection->ws, CLOSE_TRY_LATER,
+                 "try again later"); /* it is no peer any more */
     inbound_free(request);
     connection_answer_came(connection);
 }

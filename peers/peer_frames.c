@@ -127,7 +127,7 @@ static void on_batch(struct peer *peer, const struct json_doc *doc, const char *
         link->inbound =
             connection_on_link(peer->bench, &link->ws, link->channel, link->entity);
     if (link->inbound == NULL)
-        link_give_up(peer, 1013, "out of memory");
+        link_give_up(peer, CLOSE_TRY_LATER, "out of memory");
     else
         connection_batch(link->inbound, doc, text, len);
 }
@@ -199,7 +199,7 @@ void link_read(struct peer *peer, const char *text, size_t len)
     parley_status status = bench_scan_frame(peer->bench, text, len);
 
     if (status == PARLEY_ENOMEM) {
-        link_give_up(peer, 1013, "out of memory");
+        link_give_up(peer, CLOSE_TRY_LATER, "out of memory");
     } else if (status != PARLEY_OK) {
         peer->bench->counts.protocol_errors++;
         link_give_up(peer, 1007, "malformed JSON");

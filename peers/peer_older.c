@@ -398,7 +398,7 @@ void older_open(struct peer *peer, const char *entity)
     snprintf(link->entity, sizeof(link->entity), "%s", entity[0] != '\0' ? entity : peer->id);
     link->inbound = connection_on_link(peer->bench, &link->ws, NULL, link->entity);
     if (link->inbound == NULL) {
-        link_give_up(peer, 1013, "out of memory");
+        link_give_up(peer, CLOSE_TRY_LATER, "out of memory");
         return;
     }
     link->inbound->dialect = CONNECTION_MANAGER;

@@ -77,7 +77,7 @@ static void begin(struct peer *peer)
 
     link->channel = channel_new(peer->bench, peer->id, true);
     if (link->channel == NULL) {
-        link_give_up(peer, 1013, "out of memory");
+        link_give_up(peer, CLOSE_TRY_LATER, "out of memory");
         return;
     }
     link->next_ns = now_ns(peer) + HANDSHAKE_NS_MAX;

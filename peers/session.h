@@ -114,12 +114,13 @@ bool session_handle(struct session *session, struct inbound_request *request,
 void session_ask(struct inbound_request *request, const struct json_doc *doc, const char *text,
                  size_t len);
 
+/** Why a connection ends, beyond RFC 6455's own codes. */
+#define CLOSE_REFUSED   4003 /* a signature is missing or wrong, or what it signs is stale */
+#define CLOSE_TRY_LATER 4013 /* libwebsockets reads 1013 as 1002, which blames a message */
+
 /** Runs a batch that came as a frame as far as it is proven, on the owner. @return the
  *  WebSocket close code to end the connection with, and why (session->refused: about which
  *  message); 0: go on, and acknowledge */
-#define CLOSE_REFUSED                                                      \
-    4003 /* a signature is missing or wrong, or what it signs is not fresh \
-          */
 unsigned session_run_frame(struct session *session, struct connection *connection,
                            const struct json_doc *doc, const struct proof *proof,
                            struct envelope_error *ret_error);

@@ -12,9 +12,8 @@
 #include "peers/transfer_in.h"
 #include "runtime/clock.h"
 
-#define CLOSE_PROTOCOL  1002
-#define CLOSE_TRY_LATER 1013
-#define CLOSE_GAP       4009
+#define CLOSE_PROTOCOL 1002
+#define CLOSE_GAP      4009
 
 /* ---- Messages ---- */
 

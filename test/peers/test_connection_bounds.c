@@ -207,7 +207,7 @@ static void no_room_for_a_session(void)
                "{\"type\":\"batch\",\"session_id\":\"s\",\"base_seq\":1,\"first_seq\":1,"
                "\"messages\":[]}");
     CHECK_TEXT(client_hear(&second), "");
-    CHECK_U64(second.code, 1013);
+    CHECK_U64(second.code, 4013);
     client_close(&first);
     client_close(&second);
     stop(&served);
@@ -310,7 +310,7 @@ static const struct check_test tests[] = {
     {"acknowledgements that nobody reads are bounded", unread_acknowledgements},
     {"connections that are silent do not lock strangers out",
      silent_connections_do_not_lock_out},
-    {"too many sessions closes with 1013", no_room_for_a_session},
+    {"too many sessions closes with 4013", no_room_for_a_session},
     {"a payload may be as large as the limit, over HTTP too", largest_payload},
     {"a payload may nest as deep as the setting says, whatever is around it", deepest_payload},
     {"out of memory is not taken for malformed JSON", out_of_memory_is_no_malformed_message},
