@@ -204,8 +204,11 @@ static size_t put_body(struct fuzz_script *script, const char *encoded, char *te
 
 static size_t put_part(char *text, const char *part)
 {
-    memcpy(text, part, strlen(part));
-    return strlen(part);
+    size_t len = 0;
+
+    for (; part[len] != '\0'; len++)
+        text[len] = part[len];
+    return len;
 }
 
 static void try_script(struct fuzz_script *script)
