@@ -171,6 +171,12 @@ async def a_file_cut_in_the_middle_goes_on_where_it_was(flags):
         check("handled again", listen.left, b"")
 
 
+def keeps_freed_memory():
+    """AddressSanitizer does, for a while."""
+    with open(f"{BUILD}/parley", "rb") as program:
+        return b"__asan_init" in program.read()
+
+
 @both
 async def memory_is_bounded(flags):
     with File(MIB // 2) as small, File(SIZE) as file:
@@ -179,7 +185,8 @@ async def memory_is_bounded(flags):
             base = listen.peak()
             await sent(proxy, listen, file, *flags)
             # the pieces, and the whole that they are joined to
-            bound(0, "memory taken", listen.peak() - base, 2 * SIZE + 8 * MIB)
+            if not keeps_freed_memory():
+                bound(0, "memory taken", listen.peak() - base, 2 * SIZE + 8 * MIB)
 
 
 @case(*ROW, "both")
