@@ -10,6 +10,10 @@
 
 #define MESSAGES_MAX 48
 
+/* What signs a message is not looked at by those who write and read batches. */
+static const uint8_t nonce[16] = {1, 2, 3};
+static const char bound[] = "AAAA";
+
 struct read {
     struct batch batch;
     struct envelope messages[MESSAGES_MAX];
@@ -57,7 +61,8 @@ static bool read_batch(const struct fuzz_json *json, struct read *read)
 }
 
 /* Voids are written without a payload; names are written as they stand. */
-static bool fields_of(const struct envelope *envelope, struct envelope_fields *ret)
+static bool fields_of(const struct envelope *envelope, bool is_signed,
+                      struct envelope_fields *ret)
 {
     size_t type_len = strlen(envelope->msg_type);
 
@@ -65,7 +70,9 @@ static bool fields_of(const struct envelope *envelope, struct envelope_fields *r
                                     .msg_type_len = type_len,
                                     .payload = envelope->payload,
                                     .payload_len = envelope->payload_len,
-                                    .redelivered = envelope->redelivered};
+                                    .redelivered = envelope->redelivered,
+                                    .nonce = nonce,
+                                    .bound = is_signed ? bound : NULL};
     if (envelope->is_void)
         return true;
     ret->timestamp_us = microseconds(envelope->timestamp);
@@ -111,6 +118,8 @@ static size_t check_writer(const struct read *read, size_t capacity)
 {
     struct json_out out = fuzz_out(capacity);
     const struct envelope *taken[MESSAGES_MAX];
+    const struct envelope_fields nothing = {.nonce = nonce, .bound = bound};
+    bool is_signed = read->batch.base_seq % 3 == 0;
     size_t taken_len = 0;
 
     batch_begin(&out, read->batch.session_id, read->batch.base_seq, read->batch.first_seq);
@@ -118,7 +127,7 @@ static size_t check_writer(const struct read *read, size_t capacity)
         struct envelope_fields fields;
         size_t before = out.len;
 
-        if (!fields_of(&read->messages[i], &fields))
+        if (!fields_of(&read->messages[i], is_signed, &fields))
             continue;
         if (!batch_add(&out, &fields, taken_len == 0)) {
             FUZZ_CHECK(out.len == before);
@@ -127,7 +136,10 @@ static size_t check_writer(const struct read *read, size_t capacity)
         FUZZ_CHECK(out.len > before && out.len <= out.capacity - 2);
         taken[taken_len++] = &read->messages[i];
     }
-    batch_end(&out);
+    if (is_signed && taken_len == 0)
+        batch_end_signed(&out, &nothing);
+    else
+        batch_end(&out);
     FUZZ_CHECK(taken_len == 0 || !out.overflow); /* its room was kept */
     if (!out.overflow)
         check_written(&out, &read->batch, taken, taken_len);
@@ -143,7 +155,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
     fuzz_json_init(&json, data, len, BATCH_RECORD_DEPTH);
     if (json.status == PARLEY_OK && read_batch(&json, &read)) {
-        whole = check_writer(&read, 2 * len + (MESSAGES_MAX + 4) * BATCH_MESSAGE_OVERHEAD);
+        whole = check_writer(&read, 2 * len + (MESSAGES_MAX + 4) * (BATCH_MESSAGE_OVERHEAD +
+                                                                    BATCH_SIGNED_OVERHEAD));
         less = 1 + read.batch.first_seq % 48; /* the last message is near the end */
         check_writer(&read, whole);
         check_writer(&read, whole > less ? whole - less : 0);

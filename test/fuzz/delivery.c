@@ -54,18 +54,48 @@ static void check_base(const struct world *world)
     FUZZ_CHECK(world->delivery.next_number == world->next_number);
 }
 
-static void post(struct world *world, uint8_t ttl)
+static struct delivery_message *next_message(struct world *world, uint8_t ttl)
 {
     struct delivery_message *message = &world->messages[world->posted];
 
     if (world->posted == MESSAGES)
-        return;
+        return NULL;
     memset(message, 0xee, sizeof(*message));
     message->deadline_ns = ttl == 0 ? CLOCK_NEVER : world->now_ns + ttl * 1000000ULL;
     message->bytes = ttl;
     message->hint = 0;
     world->posted++;
-    delivery_post(&world->delivery, message);
+    return message;
+}
+
+static void post(struct world *world, uint8_t ttl)
+{
+    struct delivery_message *message = next_message(world, ttl);
+
+    if (message != NULL)
+        delivery_post(&world->delivery, message);
+}
+
+/* The oldest that has not gone out is to go in parts. */
+static void set_aside(struct world *world)
+{
+    for (unsigned i = 0; i < world->posted; i++) {
+        struct delivery_message *message = &world->messages[i];
+
+        if (message->number == 0 && message->outcome == 0 && message->in_list &&
+            !message->part) {
+            delivery_set_aside(&world->delivery, message);
+            return;
+        }
+    }
+}
+
+static void post_part(struct world *world, uint8_t ttl)
+{
+    struct delivery_message *part = next_message(world, ttl);
+
+    if (part != NULL)
+        delivery_post_part(&world->delivery, part);
 }
 
 static void take(struct world *world)
@@ -113,6 +143,8 @@ static void lost_in_doubt(struct world *world, uint8_t argument)
 {
     check_unanswered(world);
     world->delivery.recognises = argument & 1;
+    if (argument & 1)
+        delivery_answered(&world->delivery, 429);
     if (argument & 2)
         delivery_doubt(&world->delivery, argument & 4);
     if (argument & 8)
@@ -220,8 +252,13 @@ static void step(struct world *world, struct fuzz_script *script)
     case 13:
         if (argument == 0)
             delivery_give_up_all(&world->delivery, PARLEY_EXPIRED, NULL);
+        else if (argument == 1)
+            set_aside(world);
         else
             lost_in_doubt(world, argument);
+        break;
+    case 14:
+        post_part(world, argument);
         break;
     default:
         post(world, 0);
@@ -246,6 +283,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         check_base(&world);
     }
     delivery_give_up_all(&world.delivery, PARLEY_CANCELLED, "the end");
+    for (unsigned i = 0; i < world.posted; i++) {
+        if (world.messages[i].outcome == 0) /* set aside */
+            delivery_give_up(&world.delivery, &world.messages[i], PARLEY_CANCELLED, "");
+    }
     drain(&world);
     delivery_check(&world.delivery);
     for (unsigned i = 0; i < world.posted; i++)

@@ -9,6 +9,7 @@
  *   t  a token
  *   s  "header.payload" as it stands, to be signed
  *   j  header and payload as JSON with a line end between them, to be encoded and signed
+ *   m  a bit's place, for a token of our own identity
  *   else a script that puts a token together from good and bad claims
  */
 #include "peers/jwt.h"
@@ -20,12 +21,39 @@
 
 #define NOW       UINT64_C(1700000000)
 #define AUDIENCE  "orig-b"
+#define MAKER     "maker"
 #define DEPTH_MAX 8
 #define SKEW_S    60
 
 #define LEN_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Whoever it is about: nobody here has the private half, so no EdDSA token ever passes. */
+static const struct identity *maker(void)
+{
+    static const uint8_t seed[IDENTITY_KEY_BYTES] = "not a secret, but random enough";
+    static struct identity *identity;
+    static struct alloc alloc;
+
+    if (identity == NULL) {
+        alloc_init(&alloc, NULL);
+        FUZZ_CHECK(identity_new(&alloc, seed, &identity) == PARLEY_OK);
+    }
+    return identity;
+}
+
+static const struct identity_key *trust_maker(void)
+{
+    static struct identity_key *key;
+    static struct alloc alloc;
+
+    if (key == NULL) {
+        alloc_init(&alloc, NULL);
+        FUZZ_CHECK(identity_key_new(&alloc, identity_public(maker()), &key) == PARLEY_OK);
+    }
+    return key;
+}
+
+/* Whoever it is about: but for MAKER's, nobody here has the private half, so no other EdDSA
+ * token ever passes. */
 static const struct identity_key *trust_everybody(const char *entity_id, void *user)
 {
     static const uint8_t base_point[IDENTITY_KEY_BYTES] = {
@@ -37,6 +65,8 @@ static const struct identity_key *trust_everybody(const char *entity_id, void *u
 
     (void)user;
     FUZZ_CHECK(entity_id_valid(entity_id));
+    if (strcmp(entity_id, MAKER) == 0)
+        return trust_maker();
     if (key == NULL) {
         alloc_init(&alloc, NULL);
         FUZZ_CHECK(identity_key_new(&alloc, base_point, &key) == PARLEY_OK);
@@ -333,6 +363,24 @@ static void try_script(struct fuzz_script *script)
     FUZZ_CHECK(verify_with(token, len, SECRET, NOW * 2, &claims) != PARLEY_OK); /* expired */
 }
 
+/* What we make is taken, and nothing that differs from it. */
+static void try_made(struct fuzz_script *script)
+{
+    char token[JWT_MADE_MAX + 1];
+    struct jwt_claims claims;
+    size_t bit;
+
+    FUZZ_CHECK(jwt_make(maker(), MAKER, AUDIENCE, NOW, token) == PARLEY_OK);
+    FUZZ_CHECK(verify_with(token, strlen(token), SECRET, NOW, &claims) == PARLEY_OK);
+    FUZZ_CHECK(claims.kind == JWT_EDDSA && claims.known && claims.for_us);
+    FUZZ_CHECK(strcmp(claims.sub, MAKER) == 0);
+    FUZZ_CHECK(verify_with(token, strlen(token), SECRET, NOW + JWT_VALID_S, &claims) !=
+               PARLEY_OK);
+    bit = (size_t)(fuzz_byte(script) << 8 | fuzz_byte(script)) % (8 * strlen(token));
+    token[bit / 8] ^= (char)(1 << bit % 8);
+    FUZZ_CHECK(verify_with(token, strlen(token), SECRET, NOW, &claims) != PARLEY_OK);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct fuzz_script script = fuzz_script(data, len);
@@ -347,6 +395,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         try_signed_text(text, len - 1);
     else if (kind == 'j')
         try_json(text, len - 1);
+    else if (kind == 'm')
+        try_made(&script);
     else
         try_script(&script);
     return 0;
