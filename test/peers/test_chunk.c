@@ -13,6 +13,7 @@
 #include "peers/chunk.h"
 #include "peers/chunk_in.h"
 #include "test/check.h"
+#include "test/peers/vectors.h"
 
 #define NOW UINT64_C(1000000000)
 
@@ -98,26 +99,6 @@ static char *encoded(const char *bytes, size_t len)
 
 /* ---- Vectors ---- */
 
-static cJSON *vectors(void)
-{
-    FILE *file = fopen("test/vectors.json", "rb");
-    char *text;
-    long size;
-    cJSON *all;
-
-    if (file == NULL)
-        return NULL;
-    fseek(file, 0, SEEK_END);
-    size = ftell(file);
-    rewind(file);
-    text = calloc(1, (size_t)size + 1);
-    CHECK_U64(fread(text, 1, (size_t)size, file), size);
-    fclose(file);
-    all = cJSON_Parse(text);
-    free(text);
-    return all;
-}
-
 /* The inner text of the vector, as the older sender's json writes it. */
 static char *inner_text(size_t *ret_len)
 {
@@ -134,7 +115,7 @@ static char *inner_text(size_t *ret_len)
 
 static void chunks_of_an_older_sender(void)
 {
-    cJSON *all = vectors(), *group = cJSON_GetObjectItem(all, "chunks_sent"), *entry;
+    cJSON *all = vectors_load(), *group = cJSON_GetObjectItem(all, "chunks_sent"), *entry;
     struct world w;
     size_t len, at = 0;
     char *inner = inner_text(&len), digest[65];
@@ -170,7 +151,7 @@ static void chunks_of_an_older_sender(void)
 
 static void threshold_of_an_older_sender(void)
 {
-    cJSON *all = vectors(), *group = cJSON_GetObjectItem(all, "chunk_threshold"), *entry;
+    cJSON *all = vectors_load(), *group = cJSON_GetObjectItem(all, "chunk_threshold"), *entry;
     int seen = 0;
 
     cJSON_ArrayForEach(entry, cJSON_GetObjectItem(group, "json_length_to_chunked"))
@@ -206,7 +187,7 @@ static bool older_receiver_joins(const char *bytes, size_t len, size_t piece)
 
 static void sizes_an_older_receiver_can_join(void)
 {
-    cJSON *all = vectors(), *entry;
+    cJSON *all = vectors_load(), *entry;
     size_t len = 100000;
     char *bytes = malloc(len);
     struct world w;
